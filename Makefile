@@ -1,0 +1,66 @@
+# Every target builds .venv by itself and installs no more than it needs; a second call installs nothing.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMPS := .venv/stamps
+UV := $(shell command -v uv)
+
+# The pip that comes with older Pythons knows no dependency groups. Bytecode is left to the first import:
+# compiling every installed file costs more than all the downloads.
+PIP_VERSION := 26.0
+ifeq ($(UV),)
+INSTALL := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check \
+	--constraint constraints.txt --build-constraint constraints.txt
+else
+INSTALL := $(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --build-constraint constraints.txt
+endif
+
+.PHONY: demo test figures check lint verify bench clean
+
+$(STAMPS)/venv:
+	@echo "creating .venv"
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("gfsim needs Python 3.11 or newer, was " + sys.version.split()[0])'
+	@$(PYTHON) -m venv --clear .venv
+	@[ -n "$(UV)" ] || $(BIN)/python -m pip install --quiet --disable-pip-version-check pip==$(PIP_VERSION)
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/run: $(STAMPS)/venv pyproject.toml constraints.txt
+	@echo "installing gfsim"
+	@$(INSTALL) --editable .
+	@touch $@
+
+$(STAMPS)/test $(STAMPS)/lint: $(STAMPS)/%: $(STAMPS)/run
+	@echo "installing the group $*"
+	@$(INSTALL) --group $*
+	@touch $@
+
+demo: $(STAMPS)/run
+	@$(BIN)/gfsim run early-convergence
+
+test: $(STAMPS)/test
+	@$(BIN)/python -m pytest -n 2
+
+figures: $(STAMPS)/run
+	@failed=0; for file in $(wildcard scenarios/*.py); do $(BIN)/gfsim run $$file || failed=1; done; exit $$failed
+
+lint: $(STAMPS)/test $(STAMPS)/lint
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/pyright
+	@$(BIN)/lint-imports --no-logo
+
+check: lint
+	@failed=0; for file in $(wildcard scenarios/*.py); do $(BIN)/gfsim run $$file --reduced || failed=1; done; exit $$failed
+	@$(BIN)/python -m pytest -n 2
+
+verify: $(STAMPS)/test
+	@$(BIN)/python docs/write_verification.py
+
+bench: $(STAMPS)/test
+	@for file in $(wildcard benchmarks/*.py); do $(BIN)/python $$file; done
+
+clean:
+	rm -rf .venv records figures-out figures/out

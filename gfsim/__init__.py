@@ -1,0 +1,71 @@
+"""gfsim: exact gradient flow of neural networks.
+
+The names below are loaded when they are first used, so that `import gfsim` costs nothing and the command line
+answers before JAX is imported. To export a name, add its line to the block: nothing else is needed.
+"""
+
+import ast
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gfsim import solvers as solvers
+    from gfsim import verification as verification
+    from gfsim.dynamics import CorrelationFlow as CorrelationFlow
+    from gfsim.dynamics import GradientFlow as GradientFlow
+    from gfsim.problems import Dataset as Dataset
+    from gfsim.problems import Problem as Problem
+    from gfsim.problems import data as data
+    from gfsim.problems import losses as losses
+    from gfsim.problems import networks as networks
+    from gfsim.simulation import Outcome as Outcome
+    from gfsim.simulation import Trajectory as Trajectory
+    from gfsim.simulation import events as events
+    from gfsim.simulation import every_step as every_step
+    from gfsim.simulation import linear_spaced as linear_spaced
+    from gfsim.simulation import log_spaced as log_spaced
+    from gfsim.simulation import observables as observables
+    from gfsim.simulation import simulate as simulate
+    from gfsim.verification import Claim as Claim
+    from gfsim.workbench import Scenario as Scenario
+    from gfsim.workbench import citation as citation
+
+__version__ = "0.1.0"
+
+
+def _exports() -> dict[str, str]:
+    """Public name -> module, read from the block above: type checkers and this module share one list."""
+    assert __spec__ is not None
+    assert __spec__.loader is not None
+    source = __spec__.loader.get_source(__name__)  # pyright: ignore[reportAttributeAccessIssue]
+    block = next(
+        node
+        for node in ast.parse(source).body
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+    )
+    return {
+        alias.name: node.module
+        for node in block.body
+        if isinstance(node, ast.ImportFrom) and node.module
+        for alias in node.names
+    }
+
+
+_MODULE_OF = _exports()
+__all__ = ["__version__", *_MODULE_OF]  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'gfsim' has no attribute {name!r}")
+    module = _MODULE_OF[name]
+    if module == __name__:
+        value = importlib.import_module(f"{module}.{name}")
+    else:
+        value = getattr(importlib.import_module(module), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
