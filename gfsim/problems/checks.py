@@ -1,0 +1,48 @@
+"""Refusals of bad arguments, one line each: which argument, what it must be, what it was."""
+
+from collections.abc import Sequence
+from numbers import Integral
+
+import jax
+import jax.numpy as jnp
+
+ENABLE_X64 = 'jax.config.update("jax_enable_x64", True)'
+
+
+def require_x64() -> None:
+    """Raises ValueError unless JAX computes in float64."""
+    if jnp.result_type(float) != jnp.float64:
+        raise ValueError(f"gfsim needs float64, but JAX is set to float32: first call {ENABLE_X64}")
+
+
+def positive_integer(name: str, value: object) -> int:
+    """`value` as an int ≥ 1. Raises TypeError (not an integer) or ValueError (below 1)."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name}: must be a positive integer, was {value!r}")
+    if value < 1:
+        raise ValueError(f"{name}: must be a positive integer, was {value}")
+    return int(value)
+
+
+def layer_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
+    """`sizes` as a tuple (d, hidden sizes …, K).
+
+    Raises TypeError or ValueError unless it holds at least two positive integers.
+    """
+    if not isinstance(sizes, Sequence) or isinstance(sizes, str):
+        raise TypeError(f"sizes: must be a sequence of at least two positive integers, was {sizes!r}")
+    if len(sizes) < 2:
+        raise ValueError(f"sizes: must hold at least two layer sizes (input and output), was {tuple(sizes)}")
+    return tuple(positive_integer(f"sizes[{l}]", size) for l, size in enumerate(sizes))
+
+
+def prng_key(name: str, value: object) -> jax.Array:
+    """`value` if it is one JAX random key, new or old style. Raises TypeError."""
+    if isinstance(value, jax.Array):
+        if jnp.issubdtype(value.dtype, jax.dtypes.prng_key) and value.shape == ():
+            return value
+        if value.dtype == jnp.uint32 and value.shape == (2,):
+            return value
+        value = f"{value.dtype}{list(value.shape)}"
+        raise TypeError(f"{name}: must be one random key, jax.random.key(seed), was {value}")
+    raise TypeError(f"{name}: must be one random key, jax.random.key(seed), was {value!r}")

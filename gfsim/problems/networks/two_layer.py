@@ -1,0 +1,63 @@
+"""Two-layer networks."""
+
+import math
+from collections.abc import Callable
+from typing import final
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Float
+
+from gfsim.problems.checks import positive_integer, prng_key
+from gfsim.problems.networks.base import AbstractNetwork
+from gfsim.types import Array, Input, Key, Scalar
+
+
+@final
+class TwoLayer(AbstractNetwork):
+    """f(x) = Σ_j a_j σ(w_j·x), a scalar output without biases.
+
+    Shapes: w (width, d), a (width,). With an activation of degree p the network has degree p + 1.
+    Starts from w_jk ~ N(0, 1/d), a_j ~ N(0, 1/width).
+
+    Raises TypeError or ValueError for sizes that are not positive integers, an activation that cannot be
+    called, or a `key` that is no random key.
+    """
+
+    w: Float[Array, "width d"]
+    a: Float[Array, "width"]
+    activation: Callable[[Array], Array]
+
+    def __init__(self, in_size: int, width: int, activation: Callable[[Array], Array], *, key: Key):
+        in_size = positive_integer("in_size", in_size)
+        width = positive_integer("width", width)
+        if not callable(activation):
+            raise TypeError(f"activation: must be callable, such as ReLUPower(2), was {activation!r}")
+        key_w, key_a = jax.random.split(prng_key("key", key))
+        self.w = jax.random.normal(key_w, (width, in_size)) / math.sqrt(in_size)
+        self.a = jax.random.normal(key_a, (width,)) / math.sqrt(width)
+        self.activation = activation
+
+    @property
+    def in_size(self) -> int:
+        """d."""
+        return self.w.shape[1]
+
+    @property
+    def degree(self) -> int | None:
+        """p + 1 for an activation of degree p, else None."""
+        p = getattr(self.activation, "degree", None)
+        return None if p is None else p + 1
+
+    def balancedness(self) -> Float[Array, "width"] | None:
+        """‖w_j‖² − p·a_j² per neuron, for an activation of degree p; else None.
+
+        f is unchanged by w_j → c·w_j, a_j → c^{−p}·a_j, hence ⟨w_j, ∂f/∂w_j⟩ = p·a_j ∂f/∂a_j
+        [Du, Hu & Lee 2018, arXiv:1806.00900, Thm 2.1 for p = 1].
+        """
+        p = getattr(self.activation, "degree", None)
+        return None if p is None else jnp.sum(self.w**2, axis=1) - p * self.a**2
+
+    def __call__(self, x: Input) -> Scalar:
+        """Σ_j a_j σ(w_j·x)."""
+        return self.a @ self.activation(self.w @ x)
