@@ -1,0 +1,60 @@
+"""The chooser's decisions, and the stability limits they rest on."""
+
+import diffrax as dfx
+import numpy as np
+import pytest
+
+from gfsim.solvers import RKC, real_stability_limit
+from gfsim.solvers.choose import FIRST_LOOK, Chooser
+
+
+def chooser(rtol: float = 1e-6) -> Chooser:
+    return Chooser(rtol, RKC())
+
+
+def look(choice: Chooser, **changes) -> bool:
+    usual = {"span": 1.0, "step": 0.1, "work": 60, "decay": 1.0, "remaining": 1e4}
+    return choice.look(choice.next_look, **(usual | changes))
+
+
+@pytest.mark.parametrize(("solver", "limit"), [(dfx.Bosh3, 2.5127), (dfx.Dopri5, 3.3066), (dfx.Heun, 2.0)])
+def test_real_stability_limit(solver, limit):
+    assert real_stability_limit(solver) == pytest.approx(limit, abs=0.02)
+
+
+def test_explicit_order_follows_the_tolerance():
+    assert isinstance(chooser(1e-6).solver, dfx.Tsit5)
+    assert isinstance(chooser(1e-10).solver, dfx.Dopri8)
+
+
+def test_stays_explicit_while_accuracy_limits_the_step():
+    choice = chooser()
+    assert not look(choice, decay=10.0)  # hρ = 1
+    assert isinstance(choice.solver, dfx.Tsit5)
+    assert "not stiff" in choice.reason
+
+
+def test_stability_limited_steps_hand_over_to_rkc_and_back_when_the_stiffness_is_gone():
+    choice = chooser()
+    assert look(choice, decay=34.0)
+    assert isinstance(choice.solver, RKC)
+    assert "hρ = 3.4 of 3.5" in choice.reason
+    assert not look(choice, span=50.0, step=5.0, work=300, decay=34.0)  # cheaper per unit of clock: stay
+    assert look(choice, span=50.0, step=5.0, decay=0.1)
+    assert isinstance(choice.solver, dfx.Tsit5)
+
+
+def test_a_change_that_did_not_pay_is_undone_and_not_soon_repeated():
+    choice = chooser()
+    assert look(choice, decay=34.0)
+    assert look(choice, span=0.1, work=60, decay=34.0)
+    assert isinstance(choice.solver, dfx.Tsit5)
+    assert "10.0 times as many gradients" in choice.reason
+    assert choice._patience == 4 * FIRST_LOOK
+
+
+def test_no_change_for_the_last_few_steps_or_without_information():
+    choice = chooser()
+    assert not look(choice, decay=34.0, remaining=1.0)
+    assert not look(choice, decay=np.nan)
+    assert not look(choice, span=0.0)
