@@ -1,0 +1,44 @@
+"""The interface of everything that moves continuously."""
+
+import abc
+
+import equinox as eqx
+from equinox import AbstractVar
+from jaxtyping import Array, Float, PyTree
+
+from gfsim.problems.problem import Problem
+from gfsim.types import Scalar, Theta, Time
+
+
+class AbstractFlow(eqx.Module):
+    """A vector field on its own state and its own clock, together with the way back to θ and to physical time.
+
+    A flow descends its `potential` Φ: dΦ/dclock = −`dissipation` ≤ 0 exactly, which is what `simulate` integrates
+    along with the state and reports as the energy residual.
+    """
+
+    problem: AbstractVar[Problem]
+
+    @abc.abstractmethod
+    def initial_state(self, theta0: Theta) -> PyTree[Float[Array, "..."]]:
+        """The state that the vector `theta0` given to `simulate` stands for."""
+
+    @abc.abstractmethod
+    def vector_field(self, clock: Time, state: PyTree) -> PyTree:
+        """d state / d clock."""
+
+    @abc.abstractmethod
+    def parameters(self, state: PyTree) -> Theta:
+        """θ of a state."""
+
+    @abc.abstractmethod
+    def log_time(self, clock: Time, state: PyTree) -> Time:
+        """Natural logarithm of physical time; −inf at time zero."""
+
+    @abc.abstractmethod
+    def potential(self, state: PyTree) -> Scalar:
+        """The function Φ that the flow descends."""
+
+    @abc.abstractmethod
+    def dissipation(self, state: PyTree, velocity: PyTree) -> Scalar:
+        """−dΦ/dclock at a state whose velocity is `velocity`."""

@@ -1,0 +1,114 @@
+"""Conditions that end a run: `simulate(..., until=norm_reaches(1.0) | loss_below(1e-3))`.
+
+An event is true where its value is ≥ 0. The time at which it becomes true is located on the solver's dense output
+and the run ends there with a step of its own.
+"""
+
+import abc
+
+import equinox as eqx
+import jax.numpy as jnp
+from equinox import AbstractVar
+from jaxtyping import Array, Float
+
+from gfsim.problems.problem import Problem
+from gfsim.simulation.outcome import Outcome
+from gfsim.types import Scalar, Theta
+
+
+class AbstractEvent(eqx.Module):
+    """A condition on (problem, θ)."""
+
+    outcome: AbstractVar[Outcome]
+
+    @abc.abstractmethod
+    def value(self, problem: Problem, theta: Theta) -> Scalar:
+        """A continuous function that is ≥ 0 where the event holds."""
+
+    def __or__(self, other: "AbstractEvent | AnyOf") -> "AnyOf":
+        return AnyOf((self,)) | other
+
+
+class AnyOf(eqx.Module):
+    """Whichever of several events comes first."""
+
+    events: tuple[AbstractEvent, ...]
+
+    def __or__(self, other: "AbstractEvent | AnyOf") -> "AnyOf":
+        return AnyOf(self.events + as_tuple(other))
+
+
+def as_tuple(until: "AbstractEvent | AnyOf | None") -> tuple[AbstractEvent, ...]:
+    """The events of an `until` argument."""
+    if until is None:
+        return ()
+    if isinstance(until, AnyOf):
+        return until.events
+    if isinstance(until, AbstractEvent):
+        return (until,)
+    raise TypeError(f"until must be an event of gfsim.events or several joined with |, was {until!r}")
+
+
+class _NormReaches(AbstractEvent):
+    outcome: Outcome = eqx.field(static=True)
+    threshold: Float[Array, ""]
+
+    def value(self, problem: Problem, theta: Theta) -> Scalar:
+        return jnp.linalg.norm(theta) / self.threshold - 1
+
+
+class _LogLossBelow(AbstractEvent):
+    outcome: Outcome = eqx.field(static=True)
+    threshold: Float[Array, ""]
+
+    def value(self, problem: Problem, theta: Theta) -> Scalar:
+        return self.threshold - problem.log_loss(theta)
+
+
+class _GradientBelow(AbstractEvent):
+    outcome: Outcome = eqx.field(static=True)
+    threshold: Float[Array, ""]
+
+    def value(self, problem: Problem, theta: Theta) -> Scalar:
+        return 1 - jnp.linalg.norm(problem.grad(theta)) / self.threshold
+
+
+class _Separated(AbstractEvent):
+    outcome: Outcome = eqx.field(static=True)
+
+    def value(self, problem: Problem, theta: Theta) -> Scalar:
+        # Separated means q_min > 0; the event holds where its value is ≥ 0.
+        return jnp.min(problem.margins(theta)) - jnp.finfo(float).tiny
+
+
+def norm_reaches(r: float) -> AbstractEvent:
+    """‖θ‖₂ ≥ r, r > 0."""
+    return _NormReaches(Outcome.norm_reaches, _positive("r", r))
+
+
+def loss_below(l: float) -> AbstractEvent:
+    """L(θ) ≤ l, l > 0."""
+    return _LogLossBelow(Outcome.loss_below, jnp.log(_positive("l", l)))
+
+
+def log_loss_below(l: float) -> AbstractEvent:
+    """log L(θ) ≤ l, in the log domain: l may be −1e6."""
+    if not jnp.isfinite(l):
+        raise ValueError(f"l must be finite, was {l}")
+    return _LogLossBelow(Outcome.log_loss_below, jnp.asarray(l, float))
+
+
+def gradient_below(g: float) -> AbstractEvent:
+    """‖∇L(θ)‖₂ ≤ g, g > 0."""
+    return _GradientBelow(Outcome.gradient_below, _positive("g", g))
+
+
+def separated() -> AbstractEvent:
+    """Every sample has a positive margin, q_min > 0."""
+    return _Separated(Outcome.separated)
+
+
+def _positive(name: str, value: float) -> Float[Array, ""]:
+    if not (value > 0 and jnp.isfinite(value)):
+        raise ValueError(f"{name} must be positive and finite, was {value}")
+    return jnp.asarray(value, float)

@@ -1,0 +1,48 @@
+"""A progress meter in log time."""
+
+import math
+from types import TracebackType
+
+
+class LogTimeMeter:
+    """Shows how far the clock has come between its first step and the end, on a logarithmic scale, on stderr.
+
+    A meter linear in t stands still during every transient and then jumps; in log t each decade is worth the same.
+    """
+
+    def __init__(self, end: float, shown: bool):
+        self._end = end
+        self._shown = shown
+        self._first: float | None = None
+
+    def __enter__(self) -> "LogTimeMeter":
+        if self._shown:
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+            self._progress = Progress(
+                TextColumn("flow"),
+                BarColumn(),
+                TextColumn("t = {task.fields[clock]:.3g} of {task.fields[end]:.3g}, {task.fields[steps]} steps"),
+                TimeElapsedColumn(),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            self._task = self._progress.add_task("", total=1.0, clock=0.0, end=self._end, steps=0)
+            self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._shown:
+            self._progress.stop()
+
+    def show(self, clock: float, steps: int) -> None:
+        """The clock now (of an ensemble: its slowest member)."""
+        if not self._shown or clock <= 0:
+            return
+        self._first = clock if self._first is None else self._first
+        span = math.log(self._end / self._first) if self._end > self._first else 1.0
+        done = min(1.0, math.log(max(clock, self._first) / self._first) / span)
+        self._progress.update(self._task, completed=done, clock=clock, steps=steps)

@@ -1,0 +1,301 @@
+"""A run in progress: which solver steps, what is kept, how it ends."""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Any
+
+import diffrax as dfx
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from gfsim.dynamics.base import AbstractFlow
+from gfsim.simulation import integrate
+from gfsim.simulation.events import AbstractEvent
+from gfsim.simulation.integrate import Carried, Kept, Motion
+from gfsim.simulation.outcome import Outcome
+from gfsim.simulation.progress import LogTimeMeter
+from gfsim.simulation.save import EveryStep, SaveAt
+from gfsim.simulation.step_control import Tolerance
+from gfsim.solvers.base import AbstractFlowSolver
+from gfsim.solvers.chebyshev import RKC
+from gfsim.solvers.choose import Chooser
+from gfsim.solvers.spectral_radius import generic_direction, power_iteration
+
+EVERY_STEP_SLOTS = 256
+LONGEST_CHUNK = 4096
+
+
+@eqx.filter_jit
+def _over_members(function: Callable, ensemble: bool, shared: Any, *mapped: Any) -> Any:
+    """function(*shared, *mapped), vmapped over the leading axis of `mapped` in an ensemble."""
+    f = lambda *m: function(*shared, *m)  # noqa: E731
+    return jax.vmap(f)(*mapped) if ensemble else f(*mapped)
+
+
+def _stiffness(flow: AbstractFlow, max_products: Int[Array, ""], motion: Motion, direction: Any) -> Any:
+    """Largest decay rate −λ_min(J) of the linearised flow, ≥ 0, with the iterate and the products it took.
+
+    Growth (an escape from a saddle) makes no explicit step unstable, so the spectral radius will not do: the spectrum
+    is shifted by it, which leaves the fastest decay as the dominant mode.
+    """
+
+    def product(v: Any) -> Any:
+        return jax.jvp(lambda s: flow.vector_field(motion.clock, s), (motion.y.state,), (v,))[1]
+
+    def shifted(v: Any) -> Any:
+        return jax.tree.map(lambda image, x: image - radius * x, product(v), v)
+
+    options = {"max_products": max_products, "tolerance": 0.02}
+    radius, _, count = power_iteration(product, direction, **options)
+    spread, direction, more = power_iteration(shifted, direction, **options)
+    return jnp.maximum(spread - radius, 0.0), direction, count + more
+
+
+def prepared(solver: dfx.AbstractSolver, tolerance: Tolerance) -> dfx.AbstractSolver:
+    """A user's solver as the loop needs it: RKC looks at the state alone, implicit root finders get the tolerances."""
+    if isinstance(solver, RKC):
+        return dataclasses.replace(solver, stiff=integrate.flow_state)
+    if isinstance(solver, dfx.AbstractImplicitSolver):
+        finder = dfx.VeryChord(rtol=float(tolerance.rtol), atol=float(jnp.min(tolerance.atol)))
+        return eqx.tree_at(lambda s: s.root_finder, solver, finder)
+    return solver
+
+
+class Run:
+    """Advances a `Motion` to its end in chunks, between which the host looks at it."""
+
+    def __init__(
+        self,
+        flow: AbstractFlow,
+        theta0: Float[Array, "*members P"],
+        t1: float,
+        save: SaveAt | EveryStep | None,
+        events: tuple[AbstractEvent, ...],
+        tolerance: Tolerance,
+        solver: dfx.AbstractSolver | None,
+    ):
+        self.flow = flow
+        self.events = events
+        self.ensemble = theta0.ndim == 2
+        self._save = save
+        self._chooser = Chooser(float(tolerance.rtol), RKC(stiff=integrate.flow_state)) if solver is None else None
+        self.solver = self._chooser.solver if self._chooser else prepared(solver, tolerance)  # type: ignore[arg-type]
+        self.used = [type(self.solver).__name__]
+        self._direction: Any = None
+        self._looking_products = 0
+
+        members = theta0.shape[:-1]
+        y = Carried(self._each(_initial_state, (flow,), theta0), jnp.asarray(np.zeros(members)))
+        # A copy on the host: the motion's buffers are reused in place.
+        self.start: Any = jax.tree.map(np.array, y)
+        tolerance = Tolerance(jnp.asarray(np.broadcast_to(np.asarray(tolerance.rtol), members)), tolerance.atol)
+        self.motion: Motion
+        self.motion, finite, self._true_at_start = self._each(
+            integrate.begin, (flow, self.solver, events), tolerance, y, np.full(members, t1)
+        )
+        if not np.all(finite):
+            which = "" if not self.ensemble else f" for members {np.flatnonzero(~np.asarray(finite))[:5].tolist()}"
+            raise ValueError(f"theta0 must have a finite loss and gradient, had infinity or NaN{which}")
+        self._outcomes = dict.fromkeys(np.ndindex(members), Outcome.reached_end)
+        self._begin_keeping(members)
+
+    def _each(self, function: Callable, shared: Any, *mapped: Any) -> Any:
+        return _over_members(function, self.ensemble, shared, *mapped)
+
+    def _begin_keeping(self, members: tuple[int, ...]) -> None:
+        self._flushed: list[tuple[np.ndarray, np.ndarray, Carried]] = []
+        self._times: np.ndarray | None = None
+        slots = 1
+        if isinstance(self._save, SaveAt):
+            self._times = self._save.times
+            slots = self._times.size
+        elif self._save is None:
+            # No time is ever due: one slot that stays empty.
+            self._times = np.array([np.inf])
+        else:
+            slots = EVERY_STEP_SLOTS
+
+        lead = len(members)
+        clock = np.zeros((*members, slots))
+        y = jax.tree.map(lambda x: np.zeros((*members, slots, *x.shape[lead:]), x.dtype), self.start)
+        if self._times is not None and self._times[0] == 0.0:
+            first = (slice(None), 0) if self.ensemble else (0,)
+            jax.tree.map(lambda rows, x: rows.__setitem__(first, x), y, self.start)
+            self._set(saved=np.ones(members, int))
+        self.kept = Kept(jnp.asarray(clock), jax.tree.map(jnp.asarray, y))
+
+    def go(self, max_steps: int, meter: LogTimeMeter) -> None:
+        """Advance until every member has ended."""
+        self._end_where_true_at_start()
+        attempts, chunk = 0, 64
+        marks = self._marks()
+        while np.any(self._running()) and attempts < max_steps:
+            look_at = self._chooser.next_look if self._chooser else max_steps
+            budget = min(chunk, max_steps - attempts, max(1, look_at - attempts))
+            began = time.perf_counter()
+            before = self._attempts()
+            self._advance(budget)
+            attempts += int(np.max(self._attempts() - before, initial=1))
+            # Chunks of about a fifth of a second keep the meter alive without costing throughput.
+            if time.perf_counter() - began < 0.2:
+                chunk = min(2 * chunk, LONGEST_CHUNK)
+            self._end_at_events()
+            running = self._running()
+            meter.show(float(np.min(np.asarray(self.motion.clock))), attempts)
+            if self._chooser and attempts >= self._chooser.next_look and np.any(running):
+                self._look(attempts, marks)
+                marks = self._marks()
+        self._close()
+
+    def _attempts(self) -> np.ndarray:
+        return np.asarray(np.asarray(self.motion.accepted) + np.asarray(self.motion.rejected))
+
+    def _running(self) -> np.ndarray:
+        return np.asarray(np.asarray(self.motion.halt) == integrate.RUNNING)
+
+    def _advance(self, budget: int) -> None:
+        times = None if self._times is None else jnp.asarray(self._times)
+        fixed = (self.flow, self.solver, self.events, times, jnp.asarray(np.asarray(budget)))
+        before = np.asarray(self.motion.saved)
+        self.motion, self.kept = integrate.advance(fixed, self.motion, self.kept)
+        if self._times is None:
+            counts = np.asarray(self.motion.saved) - before
+            self._flushed.append((counts, np.array(self.kept.clock), jax.tree.map(np.array, self.kept.y)))
+
+    def _end_where_true_at_start(self) -> None:
+        true = np.asarray(self._true_at_start)
+        halt = np.array(self.motion.halt)
+        for member in np.ndindex(halt.shape):
+            if np.any(true[member]):
+                self._outcomes[member] = self.events[int(np.argmax(true[member]))].outcome
+                halt[member] = integrate.AT_END
+        self._set(halt=halt)
+
+    def _end_at_events(self) -> None:
+        """Give members that halted before an event a last step that ends on it."""
+        halt = np.array(self.motion.halt)
+        waiting = halt == integrate.AT_EVENT
+        if not np.any(waiting):
+            return
+        clock, which = self._each(integrate.locate, (self.flow, self.solver, self.events), self.motion)
+        for member in np.ndindex(halt.shape):
+            if waiting[member]:
+                self._outcomes[member] = self.events[int(np.asarray(which)[member])].outcome
+        halt[waiting] = integrate.RUNNING
+        self._set(
+            halt=halt,
+            end=np.where(waiting, np.asarray(clock), np.asarray(self.motion.end)),
+            watching=np.asarray(self.motion.watching) & ~waiting,
+        )
+
+    def _set(self, **changes: Any) -> None:
+        self.motion = dataclasses.replace(self.motion, **jax.tree.map(jnp.asarray, changes))
+
+    def _close(self) -> None:
+        """Name how each member that no event ended came to its end."""
+        halt = np.asarray(self.motion.halt)
+        stopped = np.isin(halt, (integrate.STALLED, integrate.DIVERGED))
+        blown = np.zeros_like(stopped)
+        if np.any(stopped):
+            blown = np.asarray(self._each(integrate.explodes, (self.flow,), self.motion))
+        for member in np.ndindex(halt.shape):
+            if halt[member] == integrate.RUNNING:
+                self._outcomes[member] = Outcome.max_steps
+            elif stopped[member]:
+                diverged = halt[member] == integrate.DIVERGED or blown[member]
+                self._outcomes[member] = Outcome.diverged if diverged else Outcome.stalled
+
+    # The choice of solver.
+
+    def _marks(self) -> dict[str, np.ndarray]:
+        m = self.motion
+        return {
+            "clock": np.array(m.clock),
+            "work": np.array(m.gradients) + 2 * np.array(m.products),
+        }
+
+    def _look(self, attempts: int, marks: dict[str, np.ndarray]) -> None:
+        """Let the chooser see the typical running member."""
+        assert self._chooser is not None
+        running = self._running()
+        now = self._marks()
+        middle = lambda values: float(np.median(values[running]))  # noqa: E731
+        if isinstance(self.solver, AbstractFlowSolver):
+            rate = self.motion.solver_state.radius
+        else:
+            first = self._direction is None
+            if first:
+                self._direction = self._each(generic_direction, (), self.motion.y.state)
+            rate, self._direction, count = self._each(
+                _stiffness, (self.flow, np.asarray(30 if first else 5)), self.motion, self._direction
+            )
+            self._looking_products += int(np.sum(np.asarray(count)))
+        changed = self._chooser.look(
+            attempts,
+            span=middle(now["clock"] - marks["clock"]),
+            step=middle(np.asarray(self.motion.last_step)),
+            work=int(middle(now["work"] - marks["work"])),
+            decay=middle(np.asarray(rate)),
+            remaining=middle(np.asarray(self.motion.end) - now["clock"]),
+        )
+        if changed:
+            self.solver = self._chooser.solver
+            self.used.append(type(self.solver).__name__)
+            self._set(solver_state=None)
+            self.motion = self._each(integrate.mount, (self.flow, self.solver), self.motion)
+
+    @property
+    def reason(self) -> str:
+        """Why this solver."""
+        return self._chooser.reason if self._chooser else "asked for"
+
+    def outcomes(self) -> tuple[Outcome, ...]:
+        """How each member ended."""
+        return tuple(self._outcomes.values())
+
+    def work(self) -> dict[str, int | None]:
+        """Accepted and rejected steps, gradients and Hessian products, summed over members."""
+        total = lambda x: int(np.sum(np.asarray(x)))  # noqa: E731
+        m = self.motion
+        known = integrate.work_is_known(self.solver)
+        return {
+            "steps": total(m.accepted),
+            "rejected": total(m.rejected),
+            "gradients": total(m.gradients) if known else None,
+            "hessian_products": total(m.products) + self._looking_products if known else None,
+        }
+
+    def rows(self) -> list[tuple[np.ndarray, Any, np.ndarray]]:
+        """Clock, states and dissipated energy of every kept row, one entry per member."""
+        return [self._member_rows(member) for member in np.ndindex(self.motion.clock.shape)]
+
+    def _member_rows(self, member: tuple[int, ...]) -> tuple[np.ndarray, Any, np.ndarray]:
+        def own(tree: Any, rows: slice | None = None) -> Any:
+            where = member if rows is None else (*member, rows)
+            return jax.tree.map(lambda x: np.asarray(x)[where], tree)
+
+        pieces: list[tuple[np.ndarray, Carried]] = []
+        if not isinstance(self._save, SaveAt):
+            pieces.append((np.zeros(1), jax.tree.map(lambda x: x[None], own(self.start))))
+        if isinstance(self._save, EveryStep):
+            for counts, clock, y in self._flushed:
+                rows = slice(int(counts[member]))
+                pieces.append((own(clock, rows), own(y, rows)))
+        else:
+            rows = slice(int(np.asarray(self.motion.saved)[member]))
+            pieces.append((own(self.kept.clock, rows), own(self.kept.y, rows)))
+        clock = np.concatenate([c for c, _ in pieces])
+        last = own(self.motion.clock)
+        if clock.size == 0 or clock[-1] != last:
+            pieces.append((last[None], jax.tree.map(lambda x: x[None], own(self.motion.y))))
+            clock = np.concatenate([clock, last[None]])
+        y = jax.tree.map(lambda *leaves: np.concatenate(leaves), *[y for _, y in pieces])
+        return clock, y.state, y.dissipated
+
+
+def _initial_state(flow: AbstractFlow, theta0: Array) -> Any:
+    return flow.initial_state(theta0)

@@ -1,0 +1,194 @@
+"""One run: dynamics and a start in, trajectory out."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import diffrax as dfx
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from gfsim.dynamics.base import AbstractFlow
+from gfsim.problems.problem import Problem
+from gfsim.simulation.events import AbstractEvent, AnyOf, as_tuple
+from gfsim.simulation.progress import LogTimeMeter
+from gfsim.simulation.run import Run
+from gfsim.simulation.save import EveryStep, SaveAt
+from gfsim.simulation.step_control import Tolerance
+from gfsim.simulation.trajectory import Trajectory
+from gfsim.types import Theta
+
+Observable = Callable[[Problem, Theta], Array]
+
+
+def simulate(
+    dynamics: AbstractFlow,
+    theta0: Float[Array, "*members P"],
+    t1: float,
+    *,
+    save: SaveAt | EveryStep | None = None,
+    observe: Mapping[str, Observable] | None = None,
+    until: AbstractEvent | AnyOf | None = None,
+    solver: dfx.AbstractSolver | None = None,
+    rtol: float = 1e-6,
+    atol: float | None = None,
+    max_steps: int = 10_000_000,
+    progress: bool = False,
+) -> Trajectory:
+    """Solve a flow from `theta0` at clock 0 to clock `t1`, or until an event.
+
+    **Arguments:**
+
+    - `dynamics`: the flow; `theta0`, `t1`, `save` and the result's `t` are in its own state and clock.
+    - `theta0`: shape (P,), or (B, P) for an ensemble of B runs with their own step sizes, events and outcomes.
+    - `save`: `log_spaced`, `linear_spaced` or `every_step`; without it the start and the end are kept.
+    - `observe`: functions f(problem, θ), evaluated at the kept states; module-level functions compile once.
+    - `until`: an event of `gfsim.events`, or several joined with `|`; one already true at the start ends the run there.
+    - `solver`: a diffrax solver with an error estimate; None chooses by measured stiffness, during the run too.
+    - `rtol`, `atol`: a step's error must satisfy ‖e‖₂ ≤ atol + rtol·‖state‖₂; atol is 1e-3·rtol·‖theta0‖₂ by default.
+    - `max_steps`: attempted steps, rejected ones included, after which the run ends with that outcome.
+    - `progress`: show a meter in log time on stderr.
+
+    The identity Φ(0) − Φ(t) = ∫‖∇Φ‖² is accumulated inside the solve; `stats["energy_residual"]` is its largest
+    violation over the kept states, and `stats["invariant_drift"]` that of the network's conserved quantities.
+
+    Raises TypeError or ValueError, before anything is solved, for arguments of the wrong type, shape or range.
+    """
+    if not isinstance(dynamics, AbstractFlow):
+        raise TypeError(f"dynamics must be a flow such as gfsim.GradientFlow, was {type(dynamics).__name__}")
+    theta0 = _checked_start(dynamics.problem, theta0)
+    _check_numbers(t1, rtol, atol, max_steps)
+    if solver is not None and not isinstance(solver, dfx.AbstractAdaptiveSolver):
+        raise TypeError(f"solver must be a diffrax solver with an error estimate, was {type(solver).__name__}")
+    if save is not None and not isinstance(save, (SaveAt, EveryStep)):
+        raise TypeError(f"save must come from log_spaced, linear_spaced or every_step, was {type(save).__name__}")
+    events = as_tuple(until)
+    observers = _checked_observers(observe)
+    began = time.perf_counter()
+
+    if atol is None:
+        # Without a scale of its own, a start at the origin gets one that any motion soon exceeds.
+        size = np.linalg.norm(np.asarray(theta0), axis=-1)
+        atol_array = 1e-3 * rtol * np.where(size > 0, size, 1e-6)
+    else:
+        atol_array = np.full(theta0.shape[:-1], float(atol))
+    tolerance = Tolerance(jnp.asarray(np.asarray(rtol, float)), jnp.asarray(np.asarray(atol_array, float)))
+
+    run = Run(dynamics, theta0, float(t1), save, events, tolerance, solver)
+    with LogTimeMeter(float(t1), progress) as meter:
+        run.go(max_steps, meter)
+    return _trajectory(run, observers, time.perf_counter() - began)
+
+
+def _checked_start(problem: Problem, theta0: Any) -> Float[Array, "*members P"]:
+    dtype = getattr(theta0, "dtype", None)
+    if dtype is not None and dtype != np.float64:
+        raise TypeError(
+            f"theta0 must be float64, was {dtype}; convert it with jnp.asarray(theta0, jnp.float64), "
+            'after jax.config.update("jax_enable_x64", True)'
+        )
+    # A copy: the buffers of a run are reused in place.
+    theta0 = jax.device_put(np.array(theta0, dtype=float))
+    if theta0.ndim not in (1, 2) or theta0.shape[-1] != problem.size or theta0.size == 0:
+        raise ValueError(f"theta0 must have shape ({problem.size},) or (B, {problem.size}), was {theta0.shape}")
+    if not np.all(np.isfinite(np.asarray(theta0))):
+        raise ValueError("theta0 must be finite, held NaN or infinity")
+    return theta0
+
+
+def _check_numbers(t1: float, rtol: float, atol: float | None, max_steps: int) -> None:
+    if not (np.ndim(t1) == 0 and t1 > 0 and np.isfinite(t1)):
+        raise ValueError(f"t1 must be a positive finite number, was {t1}")
+    if not 1e-14 <= rtol < 1:
+        raise ValueError(f"rtol must lie in [1e-14, 1), was {rtol}")
+    if atol is not None and not (atol >= 0 and np.isfinite(atol)):
+        raise ValueError(f"atol must be non-negative and finite, was {atol}")
+    if not max_steps >= 1:
+        raise ValueError(f"max_steps must be at least 1, was {max_steps}")
+
+
+def _checked_observers(observe: Mapping[str, Observable] | None) -> dict[str, Observable]:
+    observers = dict(observe or {})
+    for name, function in observers.items():
+        if not callable(function):
+            raise TypeError(f"observe[{name!r}] must be a function f(problem, theta), was {function!r}")
+    return observers
+
+
+class _Measured(eqx.Module):
+    """What is computed of a kept state after the solve."""
+
+    theta: Array
+    log_t: Array
+    potential: Array
+    conserved: Array | None
+    observed: dict[str, Array]
+
+
+@eqx.filter_jit
+def _measure(flow: AbstractFlow, observers: dict[str, Observable], clock: Array, states: Any) -> _Measured:
+    def one(row: tuple[Array, Any]) -> _Measured:
+        clock, state = row
+        theta = flow.parameters(state)
+        return _Measured(
+            theta,
+            flow.log_time(clock, state),
+            flow.potential(state),
+            flow.problem.balancedness(theta),
+            {name: jnp.asarray(f(flow.problem, theta)) for name, f in observers.items()},
+        )
+
+    # Several rows at a time where parameters are few; a Hessian observable then stays within some 100 MB.
+    return jax.lax.map(one, (clock, states), batch_size=max(1, 2**14 // flow.problem.size))
+
+
+def _trajectory(run: Run, observers: dict[str, Observable], seconds: float) -> Trajectory:
+    members = run.rows()
+    longest = max(clock.size for clock, _, _ in members)
+    # Rows are measured in blocks of a power of two, so that runs of different lengths share one compilation.
+    block = 1 << (longest).bit_length()
+
+    def padded(array: np.ndarray, length: int) -> np.ndarray:
+        return np.concatenate([array, np.repeat(array[-1:], length - array.shape[0], axis=0)])
+
+    def stacked(pick: Callable[[tuple[np.ndarray, Any, np.ndarray]], Any], length: int) -> Any:
+        return jax.tree.map(lambda *x: np.stack([padded(a, length) for a in x]), *[pick(m) for m in members])
+
+    count = len(members)
+    clock, states = stacked(lambda m: m[0], block), stacked(lambda m: m[1], block)
+    start = jax.tree.map(lambda x: np.asarray(x).reshape(count, 1, *x.shape[run.motion.clock.ndim :]), run.start.state)
+    # The start goes first: its potential and conserved quantities are what the others are compared with.
+    clock = np.concatenate([np.zeros((count, 1)), clock[:, :-1]], axis=1)
+    states = jax.tree.map(lambda s, x: np.concatenate([s, x[:, :-1]], axis=1), start, states)
+    flat = jax.tree.map(lambda x: x.reshape(count * block, *x.shape[2:]), (clock, states))
+    measured = _measure(run.flow, observers, *flat)
+    measured = jax.tree.map(lambda x: np.asarray(x).reshape(count, block, *x.shape[1:]), measured)
+    rows = jax.tree.map(lambda x: x[:, 1 : longest + 1], measured)
+    first = {"potential": measured.potential[:, 0], "conserved": None}
+    if measured.conserved is not None:
+        first["conserved"] = measured.conserved[:, 0]
+    valid = np.arange(longest) < np.array([[c.size] for c, _, _ in members])
+    fields = {
+        "t": stacked(lambda m: m[0], longest),
+        "log_t": rows.log_t,
+        "theta": rows.theta,
+        "observed": rows.observed,
+        "valid": valid,
+        "potential": rows.potential,
+        "dissipated": stacked(lambda m: m[2], longest),
+        "conserved": rows.conserved,
+        "start": first,
+    }
+    outcomes = run.outcomes()
+    if not run.ensemble:
+        fields = jax.tree.map(lambda x: x[0], fields)
+    outcome = outcomes if run.ensemble else outcomes[0]
+    stats = {"solver": " → ".join(run.used), "reason": run.reason, **run.work(), "seconds": seconds}
+    trajectory = Trajectory(**jax.tree.map(jnp.asarray, fields), outcome=outcome, stats=stats)
+    stats["energy_residual"] = float(np.max(np.abs(trajectory.energy_residual)))
+    if trajectory.invariant_drift is not None:
+        stats["invariant_drift"] = float(np.max(trajectory.invariant_drift))
+    return trajectory

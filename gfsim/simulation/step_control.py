@@ -1,0 +1,77 @@
+"""Step size control on one global norm."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optimistix as optx
+from jaxtyping import Array, Float, PyTree
+
+from gfsim.types import Scalar
+
+SAFETY = 0.8
+SHRINK_AT_MOST = 0.1
+GROW_AT_MOST = 5.0
+
+
+class Tolerance(eqx.Module):
+    """The error norm max over the state's leaves of ‖e‖₂/(atol + rtol·‖y‖₂).
+
+    A flow's parameters are one leaf, so the norm is invariant under rotations and isometric neuron splitting; clocks
+    and log-norms carried beside them are leaves of their own and weigh relative to themselves.
+    """
+
+    rtol: Float[Array, "..."]
+    atol: Float[Array, "..."]
+
+    def size(self, leaf: Array, *others: Array) -> Scalar:
+        """atol + rtol·max‖y‖₂."""
+        norms = jnp.stack([jnp.linalg.norm(y) for y in (leaf, *others)])
+        return self.atol + self.rtol * jnp.max(norms)
+
+    def ratio(self, error: PyTree, *states: PyTree) -> Scalar:
+        """The error norm of a step between `states`; a step is accepted where it is at most one."""
+        leaves = jax.tree.map(lambda e, *y: jnp.linalg.norm(e) / self.size(*y), error, *states)
+        return jnp.max(jnp.stack(jax.tree.leaves(leaves)))
+
+
+def next_step(
+    step: Scalar, error: Scalar, order: int, accepted: Array, last_step: Scalar, last_error: Scalar
+) -> Scalar:
+    """The step to try next, from the error ratio of the last one (accepted where ≤ 1; `order` is the error's).
+
+    The elementary rule h·0.8·err^{−1/k}, and after an accepted step no more than what the trend of two successive
+    errors predicts [Gustafsson 1994; the rule of RKC, Sommeijer, Shampine & Verwer 1998]. `last_step` = 0 where there
+    is no accepted predecessor.
+    """
+    error = jnp.maximum(error, 1e-12)
+    plain = SAFETY * error ** (-1 / order)
+    known = last_step > 0
+    trend = plain * step / jnp.where(known, last_step, 1.0) * (last_error / error) ** (1 / order)
+    factor = jnp.where(accepted & known, jnp.minimum(plain, trend), plain)
+    # An overflowing trial has an infinite error; the plain rule then gives 0.
+    return step * jnp.clip(factor, SHRINK_AT_MOST, jnp.where(accepted, GROW_AT_MOST, SAFETY))
+
+
+def first_step(field, y: PyTree, slope: PyTree, order: int, tolerance: Tolerance, remaining: Scalar) -> Scalar:
+    """A starting step from the sizes of y, y' and y'' [Hairer, Nørsett & Wanner, II.4]; one evaluation of `field`."""
+    # The start's own size stands for the whole state: leaves that start at zero have none.
+    size, speed = optx.two_norm(y), optx.two_norm(slope)
+    scale = tolerance.atol + tolerance.rtol * size
+    trial = jnp.where(speed > 0, 0.01 * size / jnp.where(speed > 0, speed, 1.0), remaining)
+    trial = jnp.minimum(jnp.where(trial > 0, trial, 1e-6), remaining)
+    moved = _axpy(trial, slope, y)
+    curvature = optx.two_norm(_axpy(-1.0, slope, field(trial, moved))) / trial / scale
+    speed = speed / scale
+    largest = jnp.maximum(speed, curvature)
+    by_order = jnp.where(
+        largest > 1e-15, (0.01 / jnp.where(largest > 0, largest, 1.0)) ** (1 / order), jnp.maximum(1e-6, trial * 1e-3)
+    )
+    # A trial that overflows gives NaN: fall back on the trial, which the error test then shortens.
+    step = jnp.where(jnp.isfinite(by_order), jnp.minimum(100 * trial, by_order), trial)
+    return jnp.minimum(step, remaining)
+
+
+def _axpy(a, x: PyTree, y: PyTree) -> PyTree:
+    import jax
+
+    return jax.tree.map(lambda x, y: a * x + y, x, y)

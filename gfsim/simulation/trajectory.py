@@ -1,0 +1,95 @@
+"""What a run returns."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from gfsim.simulation.outcome import Outcome
+
+if TYPE_CHECKING:
+    import xarray
+
+
+@dataclass(frozen=True, repr=False)
+class Trajectory:
+    """The kept states of a run, in the order of the clock, and an account of how they were obtained.
+
+    For a single run `t` and `log_t` have shape (T,), `theta` (T, P), each entry of `observed` (T, …), `outcome` is one
+    `Outcome`. For an ensemble they have a leading axis of B members; a member that ended early repeats its last row,
+    `valid` (B, T) says which rows are its own and `outcome` is a tuple of B.
+
+    - `t`: the dynamics' own clock; `log_t`: natural logarithm of physical time (−inf at 0).
+    - `potential`, `dissipated`: Φ at each row, and ∫−dΦ accumulated by the solver since the start.
+    - `conserved`: the network's conserved quantities at each row (…, T, Q), or None where it has none.
+    - `start`: Φ and the conserved quantities at the start, which need not be a row.
+    - `stats`: solver and the reason for it, accepted and rejected steps, gradients, Hessian products, seconds.
+    """
+
+    t: Float[Array, "*members times"]
+    log_t: Float[Array, "*members times"]
+    theta: Float[Array, "*members times P"]
+    observed: dict[str, Array]
+    valid: Bool[Array, "*members times"]
+    outcome: Outcome | tuple[Outcome, ...]
+    stats: dict[str, Any]
+    potential: Float[Array, "*members times"]
+    dissipated: Float[Array, "*members times"]
+    conserved: Float[Array, "*members times quantities"] | None
+    start: dict[str, Array | None] = field(default_factory=dict)
+
+    @property
+    def energy_residual(self) -> Float[np.ndarray, "*members times"]:
+        """Φ(0) − Φ(t) − ∫−dΦ at each row, which is zero along the exact flow (in units of the potential)."""
+        start = np.asarray(self.start["potential"])[..., None]
+        return start - np.asarray(self.potential) - np.asarray(self.dissipated)
+
+    @property
+    def invariant_drift(self) -> Float[np.ndarray, "*members times"] | None:
+        """max_j |Q_j(t) − Q_j(0)| at each row over the conserved quantities, or None where there are none."""
+        if self.conserved is None:
+            return None
+        start = np.asarray(self.start["conserved"])[..., None, :]
+        return np.max(np.abs(np.asarray(self.conserved) - start), axis=-1)
+
+    def to_xarray(self) -> "xarray.Dataset":
+        """The trajectory as a Dataset with dimensions (member,) time, parameter; `stats` become attributes."""
+        import xarray
+
+        lead = ("member", "time") if self.t.ndim == 2 else ("time",)
+        data: dict[str, Any] = {
+            "t": (lead, np.asarray(self.t)),
+            "log_t": (lead, np.asarray(self.log_t)),
+            "theta": ((*lead, "parameter"), np.asarray(self.theta)),
+            "valid": (lead, np.asarray(self.valid)),
+            "potential": (lead, np.asarray(self.potential)),
+            "dissipated": (lead, np.asarray(self.dissipated)),
+        }
+        for name, value in self.observed.items():
+            array = np.asarray(value)
+            extra = tuple(f"{name}_{i}" for i in range(array.ndim - len(lead)))
+            data[name] = ((*lead, *extra), array)
+        outcome = self.outcome if isinstance(self.outcome, Outcome) else " ".join(self.outcome)
+        attributes = {k: v if isinstance(v, (int, float, str)) else str(v) for k, v in self.stats.items()}
+        return xarray.Dataset(data, attrs={"outcome": str(outcome), **attributes})
+
+    def __repr__(self) -> str:
+        rows: list[tuple[str, str]] = []
+        if isinstance(self.outcome, Outcome):
+            rows.append(("outcome", f"{self.outcome}: {self.outcome.text}"))
+            rows.append(("clock", f"{_short(self.t[0])} … {_short(self.t[-1])} in {self.t.size} rows"))
+        else:
+            counts = {o: self.outcome.count(o) for o in dict.fromkeys(self.outcome)}
+            rows.append(("outcome", ", ".join(f"{n} × {o}" for o, n in counts.items())))
+            rows.append(("ensemble", f"{self.t.shape[0]} members, {self.t.shape[1]} rows"))
+        for name, value in self.stats.items():
+            rows.append((name.replace("_", " "), value if isinstance(value, str) else _short(value)))
+        width = max(len(name) for name, _ in rows)
+        return "\n".join(["Trajectory", *(f"  {name:<{width}}  {value}" for name, value in rows)])
+
+
+def _short(value: Any) -> str:
+    if value is None:
+        return "not known"
+    return f"{int(value)}" if isinstance(value, (int, np.integer)) else f"{float(value):.4g}"

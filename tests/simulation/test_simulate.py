@@ -1,0 +1,419 @@
+"""simulate on closed forms, with every solver; saving, events, outcomes, ensembles."""
+
+import diffrax as dfx
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import gfsim as gf
+from gfsim.solvers import RKC
+from tests.systems import SYSTEMS, System
+
+
+@pytest.fixture(scope="module")
+def systems() -> dict[str, System]:
+    return {name: make() for name, make in SYSTEMS.items()}
+
+
+def end_error(system: System, **options) -> tuple[float, gf.Trajectory]:
+    trajectory = gf.simulate(gf.GradientFlow(system.problem), system.start, system.t1, **options)
+    exact = np.asarray(system.exact(system.t1))
+    scale = max(float(np.linalg.norm(exact)), float(jnp.linalg.norm(system.start)))
+    return float(np.linalg.norm(np.asarray(trajectory.theta[-1]) - exact)) / scale, trajectory
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+@pytest.mark.parametrize(
+    "solver", [None, RKC(), dfx.Tsit5(), dfx.Dopri8(), dfx.Kvaerno5()], ids=lambda s: type(s).__name__
+)
+def test_every_solver_meets_the_closed_form(systems, name, solver):
+    error, trajectory = end_error(systems[name], solver=solver, rtol=1e-6)
+    assert error <= 3e-5
+    assert trajectory.outcome == "reached_end"
+    assert float(trajectory.t[-1]) == systems[name].t1
+
+
+@pytest.mark.parametrize("name", ["quadratic", "quartic", "two-layer neuron"])
+def test_error_falls_with_the_tolerance(systems, name):
+    errors = [end_error(systems[name], rtol=rtol)[0] for rtol in (1e-4, 1e-6, 1e-8)]
+    assert errors[2] < errors[1] / 10 < errors[0] / 100
+
+
+@pytest.mark.parametrize("name", ["quadratic", "quartic", "balanced product", "two-layer neuron"])
+@pytest.mark.parametrize("solver", [dfx.Tsit5(), dfx.Dopri8()], ids=["Tsit5", "Dopri8"])
+@pytest.mark.parametrize("rtol", [1e-4, 1e-6, 1e-8])
+def test_energy_identity_with_explicit_solvers(systems, name, solver, rtol):
+    system = systems[name]
+    _, trajectory = end_error(system, solver=solver, rtol=rtol, save=gf.linear_spaced(0.0, system.t1, 9))
+    assert np.max(np.abs(trajectory.energy_residual)) <= 10 * rtol * float(system.problem.loss(system.start))
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+@pytest.mark.parametrize("rtol", [1e-4, 1e-6, 1e-8])
+def test_energy_identity_with_rkc(systems, name, rtol):
+    system = systems[name]
+    _, trajectory = end_error(system, solver=RKC(), rtol=rtol, save=gf.linear_spaced(0.0, system.t1, 9))
+    assert np.max(np.abs(trajectory.energy_residual)) <= 3 * rtol ** (2 / 3) * float(system.problem.loss(system.start))
+
+
+def test_energy_residual_sees_a_wrong_trajectory(systems):
+    system = systems["quadratic"]
+    wrong = eqx.tree_at(lambda p: p.objective.function, system.problem, lambda x: 1.01 * system.problem.loss(x))
+
+    class Mismatched(gf.GradientFlow):
+        def vector_field(self, clock, state):
+            return -wrong.grad(state)
+
+    trajectory = gf.simulate(Mismatched(system.problem), system.start, system.t1)
+    assert trajectory.stats["energy_residual"] > 1e-3 * float(system.problem.loss(system.start))
+
+
+def test_saved_states_are_as_accurate_as_the_end(systems):
+    system = systems["two-layer neuron"]
+    times = gf.log_spaced(1e-2, system.t1, 20)
+    for solver in (RKC(), dfx.Tsit5(), dfx.Dopri8()):
+        trajectory = gf.simulate(gf.GradientFlow(system.problem), system.start, system.t1, save=times, solver=solver)
+        np.testing.assert_array_equal(trajectory.t, times.times)
+        exact = np.stack([np.asarray(system.exact(float(t))) for t in trajectory.t])
+        np.testing.assert_allclose(trajectory.theta, exact, atol=3e-5)
+        np.testing.assert_allclose(trajectory.log_t, np.log(times.times))
+
+
+def test_without_save_start_and_end_are_kept_and_every_step_keeps_them_all(systems):
+    system = systems["quartic"]
+    flow = gf.GradientFlow(system.problem)
+    ends = gf.simulate(flow, system.start, system.t1)
+    assert ends.t.tolist() == [0.0, system.t1]
+    np.testing.assert_array_equal(ends.theta[0], system.start)
+    assert ends.log_t[0] == -np.inf
+    steps = gf.simulate(flow, system.start, system.t1, save=gf.every_step(), rtol=1e-9, solver=RKC())
+    assert steps.t.size == steps.stats["steps"] + 1 > integrate_slots()
+    assert np.all(np.diff(steps.t) > 0)
+    exact = np.stack([np.asarray(system.exact(float(t))) for t in steps.t])
+    np.testing.assert_allclose(steps.theta, exact, atol=1e-6)
+
+
+def integrate_slots() -> int:
+    from gfsim.simulation.run import EVERY_STEP_SLOTS
+
+    return EVERY_STEP_SLOTS
+
+
+def test_saves_past_the_end_are_dropped_and_the_event_state_is_the_last_row(systems):
+    system = systems["quartic"]
+    level = 0.05
+    trajectory = gf.simulate(
+        gf.GradientFlow(system.problem),
+        system.start,
+        system.t1,
+        save=gf.linear_spaced(0.0, system.t1, 41),
+        until=gf.events.loss_below(level) | gf.events.norm_reaches(100.0),
+        rtol=1e-8,
+    )
+    # L = r⁴/4 and r² = r0²/(1 + 2 r0² t)
+    r2 = float(jnp.sum(system.start**2))
+    expected = (r2 / (2 * level**0.5) - 1) / (2 * r2)
+    assert trajectory.outcome == "event:loss_below" == gf.Outcome.loss_below
+    assert float(trajectory.t[-1]) == pytest.approx(expected, rel=1e-6)
+    assert float(system.problem.loss(trajectory.theta[-1])) == pytest.approx(level, rel=1e-6)
+    assert np.all(trajectory.t[:-1] <= expected)
+    assert trajectory.t[0] == 0.0
+    assert trajectory.t.size == int(expected / (system.t1 / 40)) + 2
+
+
+@pytest.mark.parametrize("solver", [RKC(), dfx.Tsit5(), dfx.Dopri8()], ids=["RKC", "Tsit5", "Dopri8"])
+def test_each_event_is_located(systems, solver):
+    system = systems["balanced product"]
+    p0, grow = 1e-4, lambda p: float(np.log(p * (1 - p0) / (p0 * (1 - p))) / 2)  # t at which ab = p
+    events = [
+        (gf.events.norm_reaches(1.0), grow(0.5)),
+        (gf.events.loss_below(0.02), grow(0.8)),
+        (gf.events.log_loss_below(float(np.log(0.02))), grow(0.8)),
+    ]
+    for event, expected in events:
+        trajectory = gf.simulate(
+            gf.GradientFlow(system.problem), system.start, system.t1, until=event, rtol=1e-8, solver=solver
+        )
+        assert trajectory.outcome == event.outcome
+        assert float(trajectory.t[-1]) == pytest.approx(expected, abs=1e-5)
+
+
+def test_gradient_and_separation_events():
+    data = gf.data.gaussians(jnp.array([[2.0, 0.0], [-2.0, 0.0]]), 0.3, 20, jax.random.key(0))
+    network = gf.networks.TwoLayer(2, 6, gf.networks.ReLUPower(2), key=jax.random.key(1))
+    problem = gf.Problem(network, data, gf.losses.Logistic())
+    flow = gf.GradientFlow(problem)
+    apart = gf.simulate(flow, 0.3 * problem.theta, 1e3, until=gf.events.separated(), rtol=1e-8)
+    assert apart.outcome == "event:separated"
+    assert float(jnp.min(problem.margins(apart.theta[-1]))) == pytest.approx(0.0, abs=1e-6)
+    flat = gf.simulate(flow, problem.theta, 1e4, until=gf.events.gradient_below(1e-2), rtol=1e-8)
+    assert flat.outcome == "event:gradient_below"
+    assert float(jnp.linalg.norm(problem.grad(flat.theta[-1]))) == pytest.approx(1e-2, rel=1e-5)
+
+
+def test_an_event_true_at_the_start_ends_the_run_there(systems):
+    system = systems["quartic"]
+    trajectory = gf.simulate(
+        gf.GradientFlow(system.problem),
+        system.start,
+        1.0,
+        until=gf.events.loss_below(1e3),
+        save=gf.log_spaced(0.1, 1, 5),
+    )
+    assert trajectory.outcome == "event:loss_below"
+    assert trajectory.t.tolist() == [0.0]
+    np.testing.assert_array_equal(trajectory.theta[0], system.start)
+
+
+def test_finite_time_blow_up_ends_as_diverged_with_the_last_good_state():
+    # u' = ∇N for one degree-2 neuron on (1, 1) from the balanced ray: a' = 2a², a = a0/(1 − 2 a0 t).
+    network = gf.networks.TwoLayer(1, 1, gf.networks.ReLUPower(2), key=jax.random.key(0))
+    problem = gf.Problem(network, gf.Dataset(jnp.ones((1, 1)), jnp.ones(1)), gf.losses.Square())
+    a0 = 0.5
+    start = jnp.array([2**0.5 * a0, a0])
+    trajectory = gf.simulate(gf.CorrelationFlow(problem), start, 10.0, rtol=1e-9)
+    assert trajectory.outcome == gf.Outcome.diverged
+    assert float(trajectory.t[-1]) == pytest.approx(1 / (2 * a0), rel=1e-6)
+    assert np.all(np.isfinite(trajectory.theta))
+    assert float(jnp.linalg.norm(trajectory.theta[-1])) > 1e6
+    # The polar form of the same flow passes to any norm, and its time tends to the same limit.
+    polar = gf.simulate(
+        gf.CorrelationFlow(problem, polar=True), start, 1e3, until=gf.events.norm_reaches(1e12), rtol=1e-9
+    )
+    assert polar.outcome == "event:norm_reaches"
+    assert float(jnp.exp(polar.log_t[-1])) == pytest.approx(1 / (2 * a0), rel=1e-7)
+
+
+def test_overflowing_loss_diverges_with_finite_state_kept():
+    problem = gf.Problem.from_loss(lambda x: -jnp.exp(jnp.sum(x**2)), jnp.ones(2))
+    trajectory = gf.simulate(gf.GradientFlow(problem), problem.theta, 10.0)
+    assert trajectory.outcome == "diverged"
+    assert np.all(np.isfinite(trajectory.theta))
+    assert "last finite state is kept" in gf.Outcome.diverged.text
+
+
+def test_sliding_on_a_kink_ends_as_stalled_or_says_max_steps():
+    # L = |x| + ½y²: reaches x = 0 at t = 1 and can only slide there; the field jumps from −1 to +1.
+    problem = gf.Problem.from_loss(lambda z: jnp.abs(z[0]) + 0.5 * z[1] ** 2, jnp.ones(2))
+    trajectory = gf.simulate(gf.GradientFlow(problem), problem.theta, 5.0, solver=dfx.Tsit5(), max_steps=20_000)
+    assert trajectory.outcome in (gf.Outcome.stalled, gf.Outcome.max_steps)
+    assert float(trajectory.t[-1]) >= 1.0 - 1e-6
+    assert abs(float(trajectory.theta[-1, 0])) < 1e-3
+
+
+def test_max_steps(systems):
+    system = systems["stiff quadratic"]
+    trajectory = gf.simulate(gf.GradientFlow(system.problem), system.start, system.t1, solver=dfx.Tsit5(), max_steps=50)
+    assert trajectory.outcome == gf.Outcome.max_steps
+    assert trajectory.stats["steps"] + trajectory.stats["rejected"] == 50
+    assert trajectory.t[-1] < system.t1
+
+
+def test_small_initialisation_form_is_the_same_flow():
+    data = gf.data.gaussians(jnp.array([[1.0, 0.5], [-1.0, 0.5]]), 0.4, 15, jax.random.key(0))
+    network = gf.networks.TwoLayer(2, 4, gf.networks.ReLUPower(2), key=jax.random.key(3))
+    problem = gf.Problem(network, data, gf.losses.Logistic())
+    delta, u0 = 0.1, problem.theta
+    plain = gf.simulate(gf.GradientFlow(problem), delta * u0, 30.0, rtol=1e-10)
+    scaled = gf.simulate(gf.GradientFlow(problem, scale=delta), u0, 30.0 * delta, rtol=1e-10)
+    np.testing.assert_allclose(scaled.theta[-1], plain.theta[-1], rtol=1e-7)
+    np.testing.assert_allclose(scaled.log_t[-1], np.log(30.0))
+    np.testing.assert_allclose(scaled.dissipated[-1], plain.dissipated[-1], rtol=1e-7)
+
+
+def test_conserved_quantities_drift_within_tolerance():
+    data = gf.data.gaussians(jnp.array([[1.0, 0.5], [-1.0, 0.5]]), 0.4, 15, jax.random.key(0))
+    for network in (
+        gf.networks.TwoLayer(2, 4, gf.networks.ReLUPower(2), key=jax.random.key(3)),
+        gf.networks.FeedForward((2, 4, 3, 1), gf.networks.ReLUPower(1, 0.1), key=jax.random.key(4)),
+        gf.networks.DeepLinear((2, 3, 3, 1), key=jax.random.key(5)),
+    ):
+        problem = gf.Problem(network, data, gf.losses.Logistic())
+        for solver in (dfx.Tsit5(), RKC()):
+            trajectory = gf.simulate(
+                gf.GradientFlow(problem), problem.theta, 50.0, save=gf.log_spaced(0.1, 50.0, 20), solver=solver
+            )
+            largest = np.max(np.sum(np.asarray(trajectory.theta) ** 2, axis=1))
+            assert trajectory.stats["invariant_drift"] <= 30 * 1e-6 * largest
+            assert trajectory.stats["invariant_drift"] > 0
+
+
+def test_ensemble_members_are_the_single_runs(systems):
+    system = systems["quartic"]
+    flow = gf.GradientFlow(system.problem)
+    starts = jnp.stack([system.start, 0.1 * system.start, jnp.zeros(3), 3 * system.start])
+    options = {"save": gf.log_spaced(0.1, system.t1, 7), "until": gf.events.loss_below(1e-2), "rtol": 1e-8}
+    together = gf.simulate(flow, starts, system.t1, solver=RKC(), **options)
+    assert together.theta.shape == (4, together.t.shape[1], 3)
+    assert together.outcome == ("event:loss_below",) * 4
+    for i, start in enumerate(starts):
+        alone = gf.simulate(flow, start, system.t1, solver=RKC(), **options)
+        own = np.asarray(together.valid[i])
+        assert own.sum() == alone.t.size
+        np.testing.assert_allclose(np.asarray(together.t[i])[own], alone.t, rtol=1e-9)
+        np.testing.assert_allclose(np.asarray(together.theta[i])[own], alone.theta, rtol=1e-9, atol=1e-12)
+        np.testing.assert_array_equal(np.asarray(together.theta[i])[~own], np.tile(alone.theta[-1], ((~own).sum(), 1)))
+
+
+def test_ensemble_chooses_saves_every_step_and_switches_solver(systems):
+    system = systems["stiff quadratic"]
+    starts = jnp.stack([system.start, 2 * system.start])
+    trajectory = gf.simulate(gf.GradientFlow(system.problem), starts, system.t1, save=gf.every_step())
+    assert trajectory.stats["solver"] == "Tsit5 → RKC"
+    exact = np.asarray(system.exact(system.t1))
+    np.testing.assert_allclose(trajectory.theta[:, -1], [exact, 2 * exact], atol=3e-5)
+    for i in range(2):
+        assert np.all(np.diff(np.asarray(trajectory.t[i])[np.asarray(trajectory.valid[i])]) > 0)
+
+
+def test_choice_is_reported(systems):
+    _, stiff = end_error(systems["stiff quadratic"])
+    assert stiff.stats["solver"] == "Tsit5 → RKC"
+    assert "stability limit" in stiff.stats["reason"]
+    assert stiff.stats["gradients"] + 2 * stiff.stats["hessian_products"] < systems["stiff quadratic"].stiffness / 1.9
+    _, smooth = end_error(systems["quartic"])
+    assert smooth.stats["solver"] == "Tsit5"
+
+
+def test_work_is_counted_exactly():
+    calls = []
+
+    def loss(x):
+        jax.debug.callback(lambda: calls.append(1))
+        return 0.5 * jnp.sum(jnp.array([1.0, 30.0]) * x**2)
+
+    problem = gf.Problem.from_loss(loss, jnp.ones(2))
+    for solver in (dfx.Tsit5(), dfx.Dopri8(), RKC()):
+        calls.clear()
+        stats = gf.simulate(gf.GradientFlow(problem), problem.theta, 3.0, solver=solver).stats
+        jax.effects_barrier()
+        # Beside gradients and products: Φ at the start of the solve, and once for all rows together.
+        assert len(calls) == stats["gradients"] + stats["hessian_products"] + 2
+
+
+def test_another_start_end_or_tolerance_compiles_nothing(systems):
+    system = systems["quadratic"]
+    flow = gf.GradientFlow(system.problem)
+
+    def solve(start, t1, rtol):
+        return gf.simulate(
+            flow, start, t1, save=gf.log_spaced(1e-2, t1, 30), rtol=rtol, until=gf.events.loss_below(1e-4 * t1)
+        )
+
+    solve(system.start, 5.0, 1e-6)
+    with count_compilations() as compiled:
+        solve(2 * system.start, 4.0, 1e-7)
+    assert compiled == []
+
+
+class count_compilations:
+    """The names of the functions that JAX compiles inside the block."""
+
+    def __enter__(self) -> list[str]:
+        self.names: list[str] = []
+
+        def listen(event: str, seconds: float, **details) -> None:
+            if event == "/jax/core/compile/backend_compile_duration" and self.listening:
+                self.names.append(str(details.get("fun_name")))
+
+        self.listening = True
+        jax.monitoring.register_event_duration_secs_listener(listen)
+        return self.names
+
+    def __exit__(self, *error) -> None:
+        self.listening = False
+
+
+def test_observables_at_the_saved_states(systems):
+    system = systems["quartic"]
+    trajectory = gf.simulate(
+        gf.GradientFlow(system.problem),
+        system.start,
+        system.t1,
+        save=gf.linear_spaced(0.0, system.t1, 5),
+        observe={"loss": gf.observables.loss, "norm": gf.observables.norm, "sharpness": gf.observables.sharpness},
+    )
+    r = np.linalg.norm(np.asarray(trajectory.theta), axis=1)
+    np.testing.assert_allclose(trajectory.observed["norm"], r)
+    np.testing.assert_allclose(trajectory.observed["loss"], r**4 / 4)
+    np.testing.assert_allclose(trajectory.observed["sharpness"], 3 * r**2)
+    np.testing.assert_allclose(trajectory.potential, r**4 / 4)
+
+
+def test_table_and_dataset(systems):
+    _, trajectory = end_error(systems["quadratic"])
+    text = repr(trajectory)
+    for word in (
+        "outcome",
+        "solver",
+        "steps",
+        "gradients",
+        "hessian products",
+        "rejected",
+        "seconds",
+        "energy residual",
+    ):
+        assert word in text
+    assert max(len(line) for line in text.splitlines()) < 120
+    data = trajectory.to_xarray()
+    assert data.sizes == {"time": 2, "parameter": 4}
+    assert data.attrs["outcome"] == "reached_end"
+
+
+def test_progress_meter_is_in_log_time(systems, capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich then takes the captured stream for a terminal
+    end_error(systems["stiff quadratic"], progress=True, solver=dfx.Tsit5())
+    assert "t =" in capsys.readouterr().err
+
+
+BAD = [
+    ({"theta0": np.ones(4, np.float32)}, TypeError, "theta0 must be float64, was float32; convert it"),
+    ({"theta0": np.ones(3)}, ValueError, r"theta0 must have shape \(4,\) or \(B, 4\), was \(3,\)"),
+    ({"theta0": np.array([1, 2, np.nan, 3.0])}, ValueError, "theta0 must be finite"),
+    ({"t1": 0.0}, ValueError, "t1 must be a positive finite number, was 0.0"),
+    ({"t1": np.inf}, ValueError, "t1 must be a positive finite number, was inf"),
+    ({"rtol": 0.0}, ValueError, "rtol must lie in"),
+    ({"atol": -1.0}, ValueError, "atol must be non-negative"),
+    ({"max_steps": 0}, ValueError, "max_steps must be at least 1"),
+    ({"solver": dfx.Euler()}, TypeError, "solver must be a diffrax solver with an error estimate, was Euler"),
+    ({"solver": "rkc"}, TypeError, "solver must be a diffrax solver"),
+    ({"save": [1.0]}, TypeError, "save must come from"),
+    ({"until": 3}, TypeError, "until must be an event"),
+    ({"observe": {"loss": 3}}, TypeError, r"observe\['loss'\] must be a function"),
+    ({"dynamics": "flow"}, TypeError, "dynamics must be a flow"),
+]
+
+
+@pytest.mark.parametrize(("change", "error", "message"), BAD, ids=[str(next(iter(c))) for c, _, _ in BAD])
+def test_bad_arguments(systems, change, error, message):
+    system = systems["quadratic"]
+    arguments = {"dynamics": gf.GradientFlow(system.problem), "theta0": system.start, "t1": 1.0} | change
+    with pytest.raises(error, match=message) as caught:
+        gf.simulate(**arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_start_without_a_finite_loss_is_refused():
+    problem = gf.Problem.from_loss(lambda x: jnp.sum(jnp.exp(x**2)), jnp.ones(2))
+    with pytest.raises(ValueError, match="theta0 must have a finite loss and gradient"):
+        gf.simulate(gf.GradientFlow(problem), jnp.full(2, 1e3), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: gf.log_spaced(0.0, 1.0, 5), "must satisfy 0 < t0 < t1"),
+        (lambda: gf.log_spaced(1.0, 1.0, 5), "must satisfy 0 < t0 < t1"),
+        (lambda: gf.linear_spaced(-1.0, 1.0, 5), "must satisfy 0 <= t0 < t1"),
+        (lambda: gf.linear_spaced(0.0, 1.0, 1), "n must be an integer of at least 2, was 1"),
+        (lambda: gf.events.norm_reaches(0.0), "r must be positive and finite"),
+        (lambda: gf.events.loss_below(-1.0), "l must be positive and finite"),
+        (lambda: gf.events.log_loss_below(np.nan), "l must be finite"),
+        (lambda: gf.events.gradient_below(np.inf), "g must be positive and finite"),
+    ],
+)
+def test_bad_policies_and_events(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
