@@ -1,0 +1,158 @@
+"""The command line as dataclasses, and tyro's errors as one line each."""
+
+import contextlib
+import dataclasses
+import io
+import itertools
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+import tyro
+
+from gfsim.workbench.discovery import Listing
+from gfsim.workbench.scenario import Scenario
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Files:
+    venue: str = "neurips"
+    """Style of the figure."""
+    out: Path | None = None
+    """Folder of record and figures (default: records/, and figures/out/ in a clone, figures-out/ elsewhere)."""
+    reduced: bool = False
+    """Use the small configuration that CI runs; its files end in -reduced."""
+
+    def record(self, label: str) -> Path:
+        return (self.out or Path("records")) / f"{label}.nc"
+
+    def figures(self) -> Path:
+        return self.out or (Path("figures/out") if Path("figures").is_dir() else Path("figures-out"))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunOptions(Files):
+    confirm: bool = False
+    """Solve again at rtol/10; a claim holds only if it moves by less than a third of its tolerance."""
+    table: Literal["text", "tex"] = "text"
+    """How the claim table is printed."""
+    json: bool = False
+    """Print one JSON object on standard output and nothing else."""
+
+
+Name = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
+
+
+@dataclasses.dataclass(frozen=True)
+class List:
+    """Scenarios found in ./scenarios and in the installed copy, with their claims."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Run(RunOptions):
+    """Solve, save, check the claims, draw. `gfsim run NAME --help` shows the scenario's own options."""
+
+    name: Name
+    """A scenario of `gfsim list`, or the path of a scenario's file."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Draw(Files):
+    """Redraw from the saved record, without solving."""
+
+    name: Name
+    """A scenario of `gfsim list`, or the path of a scenario's file."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Cite:
+    """BibTeX of the scenario's theorem, method and solver."""
+
+    name: Name
+    """A scenario of `gfsim list`, or the path of a scenario's file."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Doctor:
+    """Is this installation numerically sound?"""
+
+
+Command = (
+    Annotated[List, tyro.conf.subcommand("list")]
+    | Annotated[Run, tyro.conf.subcommand("run")]
+    | Annotated[Draw, tyro.conf.subcommand("draw")]
+    | Annotated[Cite, tyro.conf.subcommand("cite")]
+    | Annotated[Doctor, tyro.conf.subcommand("doctor")]
+)
+
+_COMMANDS = ("list", "run", "draw", "cite", "doctor")
+
+
+def parse_command(arguments: Sequence[str]) -> List | Run | Draw | Cite | Doctor:
+    """Everything but the options of one scenario, which need the scenario's file.
+
+    Raises `ValueError` for what cannot be parsed; `--help` prints and raises `SystemExit(0)`.
+    """
+    if arguments[0] not in (*_COMMANDS, "-h", "--help"):
+        raise ValueError(f"command must be one of {', '.join(_COMMANDS)}, was {arguments[0]!r}")
+    named = arguments[0] in ("run", "draw", "cite") and not {"-h", "--help"} & set(arguments)
+    if named and split_name(arguments[1:])[0] is None:
+        raise ValueError(f"{arguments[0]} must be given a scenario's name (gfsim list) or file, was given none")
+    return _parse(Command, arguments, "gfsim")  # pyright: ignore[reportArgumentType]
+
+
+def split_name(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The scenario named in the arguments of `gfsim run`, and all other arguments."""
+    valued = {f"--{field.name}" for field in dataclasses.fields(RunOptions) if field.type is not bool}
+    position = 0
+    while position < len(arguments) and arguments[position].startswith("-"):
+        position += 2 if arguments[position] in valued else 1
+    if position >= len(arguments):
+        return None, list(arguments)
+    return arguments[position], [*arguments[:position], *arguments[position + 1 :]]
+
+
+def parse_run(listing: Listing, scenario: type[Scenario], arguments: Sequence[str]) -> tuple[Scenario, RunOptions]:
+    """The configuration and the runner's options from one flat list of arguments.
+
+    With `--reduced` the scenario's own options override its reduced configuration.
+
+    Raises `ValueError` for what cannot be parsed and what the scenario refuses.
+    """
+    default = scenario()
+    if "--reduced" in arguments:
+        default = default.reduced()
+    both = dataclasses.make_dataclass("both", [("scenario", scenario, default), ("runner", RunOptions, RunOptions())])
+    parsed = _parse(both, arguments, f"gfsim run {listing.name}")
+    return parsed.scenario, parsed.runner
+
+
+def _parse(kind: type[T], arguments: Sequence[str], prog: str) -> T:
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(
+                kind,
+                prog=prog,
+                args=arguments,
+                config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+            )
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+    raise ValueError(f"{_first_section(complaint.getvalue())} (see {prog} --help)")
+
+
+def _first_section(box: str) -> str:
+    """The message inside the box that tyro draws (with or without its lines), without title and hints, as one line.
+
+    tyro has no public way to intercept its errors; whatever it prints, one line remains.
+    """
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip("│╭╮╰╯ \t") for line in box.splitlines()]
+    _, *body = [line for line in lines if line] or ["", "bad arguments"]
+    sections = itertools.groupby(body, key=lambda line: set(line) <= {"─", "-"})
+    message = next((" ".join(section) for is_rule, section in sections if not is_rule), "bad arguments")
+    return re.sub(r"^Error parsing (scenario|runner|both): ", "", message)

@@ -1,0 +1,183 @@
+"""The command `gfsim`. It parses before JAX is imported.
+
+Exit codes: 0 all claims hold (and the installation is sound), 1 a claim fails (or it is not), 2 bad input.
+"""
+
+import contextlib
+import json
+import linecache
+import shutil
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from gfsim.workbench import arguments as cl
+from gfsim.workbench.discovery import Listing, figure_file, find, listings, load_scenario
+
+HOLDS, FAILS, BAD_INPUT, BUG, INTERRUPTED = 0, 1, 2, 3, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code; a bad argument or file is one line on standard error."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        return _dispatch(arguments)
+    except KeyboardInterrupt:
+        print("gfsim: interrupted; nothing half-written was left", file=sys.stderr)
+        return INTERRUPTED
+    except Exception as error:
+        if not _says_what_is_wrong(error):
+            traceback.print_exc()
+            return BUG
+        print(f"gfsim: {' '.join(str(error).split())}", file=sys.stderr)
+        return BAD_INPUT
+
+
+def _dispatch(arguments: Sequence[str]) -> int:
+    if arguments and arguments[0] == "run":
+        name, rest = cl.split_name(arguments[1:])
+        if name is not None:
+            return _run(name, rest)
+    match cl.parse_command(arguments or ["--help"]):
+        case cl.List():
+            return _list()
+        case cl.Draw() as command:
+            return _draw(command)
+        case cl.Cite(name):
+            return _cite(name)
+        case cl.Doctor():
+            return _doctor()
+        case cl.Run():
+            raise AssertionError("parsed above, or refused for want of a name")
+
+
+def _says_what_is_wrong(error: Exception) -> bool:
+    """Whether the error is a refusal, raised on purpose, rather than an accident whose traceback is needed."""
+    if isinstance(error, OSError):
+        return True
+    if not isinstance(error, ValueError | TypeError):
+        return False
+    *_, (frame, line) = traceback.walk_tb(error.__traceback__)
+    return linecache.getline(frame.f_code.co_filename, line).lstrip().startswith("raise ")
+
+
+def _list() -> int:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True, style="bold")
+    table.add_column()
+    for listing in listings():
+        table.add_row(listing.name, listing.claim)
+    _console().print(table)
+    return HOLDS
+
+
+def _run(name: str, arguments: Sequence[str]) -> int:
+    from gfsim.workbench.run import run_scenario
+    from gfsim.workbench.runtime import prepare_jax
+    from gfsim.workbench.scenario import aloud
+
+    listing = find(name)
+    prepare_jax()
+    scenario, options = cl.parse_run(listing, load_scenario(listing), arguments)
+    label = _label(listing, options)
+    path = options.record(label)
+    # With --json, whatever a scenario prints must not reach standard output.
+    quiet = contextlib.redirect_stdout(sys.stderr) if options.json else contextlib.nullcontext()
+    with quiet, aloud(not options.json):
+        scenario.announce(f"{label}: {listing.claim}")
+        run = run_scenario(listing.name, scenario, path, options.confirm)
+        scenario.announce(f"solved in {run.seconds:.1f} s")
+        if not options.json:
+            _print_verdicts(run.verdicts, options.table)
+        figures = _draw_record(listing, run.record, options, label)
+    if options.json:
+        print(
+            json.dumps(
+                {
+                    "scenario": listing.name,
+                    "record": str(path),
+                    "figures": [str(figure) for figure in figures],
+                    "outcome": run.outcome,
+                    "seconds": round(run.seconds, 3),
+                    "claims": [verdict.to_json() for verdict in run.verdicts],
+                },
+                allow_nan=False,
+            )
+        )
+    else:
+        holding = sum(verdict.holds for verdict in run.verdicts)
+        print(f"{holding} of {len(run.verdicts)} claims hold")
+        print(f"record: {path}")
+        _print_figures(figures)
+    return HOLDS if run.holds else FAILS
+
+
+def _draw(command: cl.Draw) -> int:
+    from gfsim.workbench.record import load_record
+
+    listing = find(command.name)
+    label = _label(listing, command)
+    path = command.record(label)
+    record = load_record(path)
+    if record.attrs["scenario"] != listing.name:
+        raise ValueError(f"record must be of {listing.name}, was of {record.attrs['scenario']} ({path})")
+    figures = _draw_record(listing, record, command, label)
+    if not figures:
+        raise ValueError(f"scenario must have a figure to draw, was {listing.name} without one")
+    _print_figures(figures)
+    return HOLDS
+
+
+def _draw_record(listing: Listing, record, options: cl.Files, label: str) -> list[Path]:
+    from gfsim.workbench.drawing import draw
+
+    file = figure_file(listing.path)
+    return [] if file is None else draw(file, record, options.venue, options.figures(), label)
+
+
+def _cite(name: str) -> int:
+    from gfsim.workbench.citations import citation_of
+
+    print(citation_of(find(name).docstring))
+    return HOLDS
+
+
+def _doctor() -> int:
+    from gfsim.workbench.doctor import examine
+    from gfsim.workbench.runtime import prepare_jax
+
+    prepare_jax()
+    findings = examine()
+    for finding in findings:
+        print(f"{'ok ' if finding.sound else 'BAD'} {finding.name}: {finding.found}")
+        if not finding.sound:
+            print(f"    remedy: {finding.remedy}")
+    return HOLDS if all(finding.sound for finding in findings) else FAILS
+
+
+def _label(listing: Listing, options: cl.Files) -> str:
+    return f"{listing.name}-reduced" if options.reduced else listing.name
+
+
+def _print_verdicts(verdicts, form: str) -> None:
+    from gfsim.workbench.table import claim_table, claim_table_tex
+
+    if form == "tex":
+        print(claim_table_tex(verdicts))
+    else:
+        _console().print(claim_table(verdicts))
+
+
+def _print_figures(figures: list[Path]) -> None:
+    for figure in figures:
+        print(f"figure: {figure}")
+
+
+def _console():
+    from rich.console import Console
+
+    # A pipe or a log has no width of its own; 80 columns would break every claim over several lines.
+    return Console(width=shutil.get_terminal_size((120, 24)).columns)

@@ -1,0 +1,38 @@
+"""From a record to figure files, the same bytes every time."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gfsim.workbench.discovery import load_module
+from gfsim.workbench.record import whole
+
+if TYPE_CHECKING:
+    import xarray
+
+# Without these, every file would carry the time or a random salt.
+_METADATA = {"pdf": {"CreationDate": None}, "png": {"Software": None}, "svg": {"Date": None}}
+
+
+def draw(figure_file: Path, record: "xarray.Dataset", venue: str, folder: Path, label: str) -> list[Path]:
+    """Calls `figure(record, venue)` of `figure_file` and writes PDF, PNG and SVG to `folder`.
+
+    Raises `ValueError` where the file cannot be imported or defines no such function.
+    """
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    module = load_module(figure_file, f"_gfsim_figure_{figure_file.stem}")
+    if not callable(getattr(module, "figure", None)):
+        raise ValueError(f"{figure_file} must define figure(record, venue), was without it")
+    figure = module.figure(record, venue)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    with mpl.rc_context({"svg.hashsalt": "gfsim"}):
+        for suffix, metadata in _METADATA.items():
+            paths.append(folder / f"{label}.{suffix}")
+            with whole(paths[-1]) as unfinished:
+                figure.savefig(unfinished, format=suffix, metadata=metadata)
+    pyplot.close(figure)
+    return paths

@@ -1,0 +1,63 @@
+"""One scenario from configuration to verdicts: solve, save, check, confirm."""
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gfsim.workbench.record import load_record, provenance, save_record
+from gfsim.workbench.scenario import Scenario
+from gfsim.workbench.table import Verdict
+
+if TYPE_CHECKING:
+    import xarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What a run left: its record (read back from the file), the verdicts, and the seconds the solve took."""
+
+    record: "xarray.Dataset"
+    verdicts: list[Verdict]
+    seconds: float
+
+    @property
+    def outcome(self) -> str | None:
+        """The record's attribute `outcome`; None where the scenario states none."""
+        outcome = self.record.attrs.get("outcome")
+        return None if outcome is None else str(outcome)
+
+    @property
+    def holds(self) -> bool:
+        return all(verdict.holds for verdict in self.verdicts)
+
+
+def run_scenario(name: str, scenario: Scenario, path: Path, confirm: bool = False) -> Run:
+    """Solves `scenario`, saves its record to `path`, and checks its claims on what the file holds.
+
+    With `confirm` it solves once more at rtol/10: a claim then holds only if its measured value moved by less than
+    a third of what the claim allows.
+
+    Raises `ValueError` where the scenario states no claim, two claims of one name, or other claims when confirmed.
+    """
+    start = time.perf_counter()
+    dataset = scenario.simulate()
+    seconds = time.perf_counter() - start
+    save_record(dataset, path, provenance(name, scenario))
+    record = load_record(path)
+    claims = scenario.claims(record)
+    names = [claim.name for claim in claims]
+    if not claims:
+        raise ValueError(f"claims of {name} must be at least one, was an empty list")
+    if len(set(names)) != len(names):
+        raise ValueError(f"claims of {name} must have different names, was {names}")
+    if not confirm:
+        return Run(record, [Verdict(claim) for claim in claims], seconds)
+
+    scenario.announce(f"confirming at rtol = {scenario.rtol / 10:g}")
+    tighter = dataclasses.replace(scenario, rtol=scenario.rtol / 10)
+    confirmations = {claim.name: claim for claim in tighter.claims(tighter.simulate())}
+    missing = [claim for claim in names if claim not in confirmations]
+    if missing:
+        raise ValueError(f"claims of {name} must not depend on rtol, was without {missing} at rtol/10")
+    return Run(record, [Verdict(claim, confirmations[claim.name]) for claim in claims], seconds)

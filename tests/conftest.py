@@ -1,0 +1,35 @@
+"""Float64, strict promotion, shaped types checked at run time, and nothing left to chance."""
+
+import os
+
+import hypothesis
+from jaxtyping import install_import_hook
+
+from gfsim.workbench.runtime import prepare_jax
+
+prepare_jax()
+os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
+os.environ["JAX_NUMPY_DTYPE_PROMOTION"] = "strict"
+
+# What checks its arguments itself (simulate, events, save, the workbench, claims) is left alone: the tests read what it
+# says.
+install_import_hook(
+    [
+        "gfsim.types",
+        "gfsim.solvers",
+        "gfsim.problems",
+        "gfsim.dynamics",
+        "gfsim.landscape",
+        "gfsim.simulation.integrate",
+        "gfsim.simulation.observables",
+        "gfsim.simulation.run",
+        "gfsim.simulation.step_control",
+        "gfsim.simulation.trajectory",
+        "gfsim.verification.invariants",
+        "gfsim.plotting",
+    ],
+    "beartype.beartype",
+)
+
+hypothesis.settings.register_profile("gfsim", derandomize=True, deadline=None, database=None)
+hypothesis.settings.load_profile("gfsim")

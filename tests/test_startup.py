@@ -1,0 +1,56 @@
+"""Nothing heavy is loaded before it is needed; asserted on modules, not on seconds."""
+
+import importlib
+import subprocess
+import sys
+
+import pytest
+
+import gfsim
+
+HEAVY = ("jax", "jaxlib", "diffrax", "equinox", "numpy", "scipy", "sklearn", "xarray", "matplotlib", "netCDF4")
+
+
+def heavy_modules_after(statement: str) -> list[str]:
+    program = f"import sys\n{statement}\nprint([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return names_in(done.stderr)
+
+
+def names_in(text: str) -> list[str]:
+    return [name.strip("' ") for name in text.strip().strip("[]").split(",") if name.strip()]
+
+
+def test_import_loads_nothing_heavy():
+    assert heavy_modules_after("import gfsim; dir(gfsim)") == []
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["list"], ["run", "--help"], ["cite", "--help"]])
+def test_command_line_answers_without_jax(arguments):
+    statement = f"""
+from gfsim.workbench.cli import main
+try:
+    assert main({arguments}) == 0
+except SystemExit as stop:
+    assert stop.code in (0, None)
+"""
+    assert heavy_modules_after(statement) == []
+
+
+def test_heavy_modules_are_seen():
+    assert heavy_modules_after("import gfsim; gfsim.Problem") != []
+
+
+@pytest.mark.parametrize("name", sorted(set(gfsim.__all__) - {"__version__"}))
+def test_every_exported_name_exists(name):
+    exported = getattr(gfsim, name)
+    module = gfsim._MODULE_OF[name]
+    if module == "gfsim":
+        assert exported is importlib.import_module(f"gfsim.{name}")
+    else:
+        assert exported is getattr(importlib.import_module(module), name)
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        gfsim.nonsense

@@ -1,0 +1,222 @@
+"""The command line, run in this process on scenarios that solve nothing."""
+
+import json
+import re
+
+import pytest
+
+from gfsim.workbench import load_record
+from gfsim.workbench.cli import main
+from tests.workbench.conftest import SCENARIO, files_in
+
+FIGURES = [f"figures/out/unit-parabola.{suffix}" for suffix in ("pdf", "png", "svg")]
+
+
+def write_scenario(house, name: str, old: str, new: str) -> str:
+    """The fixture's scenario with one passage replaced, as a file beside the folders."""
+    assert old in SCENARIO
+    (house / name).write_text(SCENARIO.replace(old, new))
+    return name
+
+
+def test_run_solves_saves_checks_and_draws(house, capsys):
+    assert main(["run", "unit-parabola"]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert "squaring" in printed.out
+    assert "3 of 3 claims hold" in printed.out
+    for path in ("records/unit-parabola.nc", *FIGURES):
+        assert (house / path).stat().st_size > 0
+        assert path in printed.out
+
+
+def test_json_is_one_object_and_nothing_else(house, capsys):
+    assert main(["run", "unit-parabola", "--json"]) == 0
+    printed = capsys.readouterr()
+    result = json.loads(printed.out)
+    assert list(result) == ["scenario", "record", "figures", "outcome", "seconds", "claims"]
+    assert result["scenario"] == "unit-parabola"
+    assert result["record"] == "records/unit-parabola.nc"
+    assert result["figures"] == FIGURES
+    assert result["outcome"] == "reached_end"
+    assert result["claims"][1] == {
+        "name": "slope", "source": "calculus", "predicted": 2.0, "measured": 2.0, "tolerance": 0.01,
+        "relation": "close", "scale": "relative", "holds": True,
+    }  # fmt: skip
+    # What the scenario prints goes to standard error; its progress is silent.
+    assert printed.err == "a scenario prints\n"
+
+
+def test_options_may_come_before_the_name(house, capsys):
+    assert main(["run", "--json", "--out", "there", "unit-parabola", "--points", "5"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["record"] == "there/unit-parabola.nc"
+    assert load_record(house / result["record"]).sizes["x"] == 5
+
+
+def test_claims_are_checked_on_what_the_file_holds(house, capsys):
+    mine = write_scenario(house, "mine.py", 'record["y"][-1]', 'record.attrs["gfsim_record"]')
+    assert main(["run", mine]) == 0
+
+
+def test_a_failing_claim_exits_1_after_saving_and_drawing(house, capsys):
+    assert main(["run", "unit-parabola", "--slope", "3"]) == 1
+    out = capsys.readouterr().out
+    assert "2 of 3 claims hold" in out
+    assert re.search(r"slope +calculus +(= )?2 .* NO", out)
+    assert files_in(house)[-1] == "records/unit-parabola.nc"
+
+
+def test_nan_is_null_and_fails(house, capsys):
+    assert main(["run", "unit-parabola", "--slope", "nan", "--json"]) == 1
+    slope = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)["claims"][1]
+    assert slope["measured"] is None
+    assert slope["holds"] is False
+
+
+def test_reduced_uses_other_files_and_can_be_overridden(house, capsys):
+    assert main(["run", "unit-parabola", "--reduced"]) == 0
+    assert load_record("records/unit-parabola-reduced.nc").sizes["x"] == 3
+    assert main(["run", "unit-parabola", "--reduced", "--points", "4"]) == 0
+    assert load_record("records/unit-parabola-reduced.nc").sizes["x"] == 4
+    assert not (house / "records/unit-parabola.nc").exists()
+    assert (house / "figures/out/unit-parabola-reduced.pdf").exists()
+
+
+def test_confirm_accepts_what_stays_and_refuses_what_moves(house, capsys):
+    assert main(["run", "unit-parabola", "--confirm", "--json"]) == 0
+    moved = [claim["moved"] for claim in json.loads(capsys.readouterr().out)["claims"]]
+    assert moved == [0, 0, pytest.approx(9e-4)]
+    # drift = 1e3·rtol = 5e-3 holds by itself, and moves by 4.5e-3, more than a third of its tolerance 1e-2.
+    assert main(["run", "unit-parabola", "--rtol", "5e-6"]) == 0
+    capsys.readouterr()
+    assert main(["run", "unit-parabola", "--rtol", "5e-6", "--confirm", "--json"]) == 1
+    assert [claim["holds"] for claim in json.loads(capsys.readouterr().out)["claims"]] == [True, True, False]
+
+
+def test_table_tex(house, capsys):
+    assert main(["run", "unit-parabola", "--table", "tex"]) == 0
+    out = capsys.readouterr().out
+    assert r"y(1) \& more & algebra & $= 1$ & $1$ & 0.0001 \% & yes \\" in out
+
+
+def test_draw_repeats_byte_for_byte_without_solving(house, capsys):
+    assert main(["run", "unit-parabola"]) == 0
+    drawn = {path: (house / path).read_bytes() for path in FIGURES}
+    scenario = house / "scenarios/unit_parabola.py"
+    scenario.write_text(scenario.read_text().replace("x = np.linspace", "raise RuntimeError; x = np.linspace"))
+    assert main(["draw", "unit-parabola"]) == 0
+    assert {path: (house / path).read_bytes() for path in FIGURES} == drawn
+    # Dates have a resolution of a second: equal bytes alone could be luck.
+    assert not any(b"Date" in content for content in drawn.values())
+    assert main(["draw", "unit-parabola", "--venue", "icml"]) == 0
+    assert (house / FIGURES[2]).read_bytes() != drawn[FIGURES[2]]
+
+
+def test_a_figure_lies_beside_a_foreign_scenario(house, capsys):
+    (house / "mine.py").write_text(SCENARIO)
+    (house / "figures/unit_parabola.py").rename(house / "mine_figure.py")
+    assert main(["run", "mine.py", "--json", "--out", "here"]) == 0
+    assert json.loads(capsys.readouterr().out)["figures"] == [f"here/mine.{suffix}" for suffix in ("pdf", "png", "svg")]
+
+
+def test_a_scenario_needs_no_figure_until_it_is_drawn(house, capsys):
+    (house / "figures/unit_parabola.py").unlink()
+    assert main(["run", "unit-parabola", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["figures"] == []
+    assert main(["draw", "unit-parabola"]) == 2
+
+
+def test_list_shows_names_and_claims(house, capsys):
+    (house / "scenarios/broken.py").write_text("def (")
+    assert main(["list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(re.match(r"unit-parabola +The square of one is one\.$", line.rstrip()) for line in lines)
+    assert any(line.startswith("broken ") and "unreadable" in line for line in lines)
+
+
+def test_cite_names_every_paper_of_the_docstring(house, capsys):
+    assert main(["cite", "unit-parabola"]) == 0
+    out = capsys.readouterr().out
+    keys = re.findall(r"^@\w+\{(\S+),$", out, re.MULTILINE)
+    assert keys[:2] == ["kumar2024early", "arxiv299912345"]
+    assert {"sommeijer1998rkc", "kidger2021on", "gfsim"} <= set(keys)
+    assert out.count("{") == out.count("}")
+
+
+def test_help_of_a_scenario_shows_its_fields(house, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["run", "unit-parabola", "--help"])
+    assert stop.value.code in (0, None)
+    out = capsys.readouterr().out
+    for words in ("--points INT", "How many points.", "--rtol FLOAT", "--confirm", "The square of one is one."):
+        assert words in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["frob"], "command must be one of list, run, draw, cite, doctor, was 'frob'"),
+        (["run"], "run must be given a scenario's name .* was given none"),
+        (["draw", "--venue", "icml"], "draw must be given a scenario's name .* was given none"),
+        (["run", "unit-parabla"], r"scenario must be one of .*was 'unit-parabla' \(did you mean 'unit-parabola'\?\)"),
+        (["run", "nowhere.py"], "scenario must be a name or an existing .py file, was 'nowhere.py'"),
+        (["cite", "nothing"], "scenario must be one of .*, was 'nothing'"),
+        (["run", "unit-parabola", "--pionts", "3"], ".*--pionts.*"),
+        (["run", "unit-parabola", "7"], ".*7.*"),
+        (["run", "unit-parabola", "--points", "many"], ".*--points.*'many'.*"),
+        (["run", "unit-parabola", "--points"], ".*--points.*"),
+        (["run", "unit-parabola", "--points", "1"], "points must be at least 2, was 1.*"),
+        (["run", "unit-parabola", "--rtol", "0"], "rtol must lie between 0 and 1, was 0.0.*"),
+        (["run", "unit-parabola", "--rtol", "nan"], "rtol must lie between 0 and 1, was nan.*"),
+        (["run", "unit-parabola", "--seed", "-1"], "seed must be at least 0, was -1.*"),
+        (["run", "unit-parabola", "--table", "html"], ".*'html'.*--table.*'text', 'tex'.*"),
+        (["draw", "unit-parabola"], "record must be an existing file, was 'records/unit-parabola.nc'"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(house, capsys, arguments, message):
+    assert main(arguments) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert re.fullmatch(f"gfsim: {message}\n", printed.err), printed.err
+    assert files_in(house) == ["figures/unit_parabola.py"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("import numpy as np", "import nonexistent", "must import, was stopped by ModuleNotFoundError"),
+        ("class Parabola(gf.Scenario)", "class Parabola", "must define exactly one subclass of gfsim.Scenario, was 0"),
+        ("    def claims", "    def assertions", "must define simulate and claims, was without claims"),
+        ("@dataclasses", "# @dataclasses", "must be decorated with @dataclasses.dataclass"),
+        ('gf.Claim("slope"', 'gf.Claim("drift"', "claims of mine must have different names"),
+        ('"slope", "calculus"', '"slope", ""', "source of a claim must be a non-empty string"),
+        ('"outcome": "reached_end"', '"scenario": "x"', "attributes of a record must leave .* was scenario"),
+        ("self.announce(", "raise ValueError('data must be finite, was NaN'); (", "data must be finite, was NaN"),
+        ("self.announce(", "open('nowhere.csv'); (", "No such file or directory: 'nowhere.csv'"),
+    ],
+)
+def test_a_defective_scenario_is_one_line_and_exit_2(house, capsys, old, new, message):
+    assert main(["run", write_scenario(house, "mine.py", old, new), "--json"]) == 2
+    err = capsys.readouterr().err.replace("a scenario prints\n", "")
+    assert err.count("\n") == 1
+    assert re.search(message, err)
+
+
+@pytest.mark.parametrize(
+    ("accident", "code"), [("1 / 0", 3), ("int('x')", 3), ("raise KeyboardInterrupt", 130), ("raise MemoryError", 3)]
+)
+def test_an_accident_keeps_its_traceback_and_leaves_no_record(house, capsys, accident, code):
+    mine = write_scenario(house, "mine.py", "x = np.linspace(0, 1, self.points)", accident)
+    assert main(["run", mine]) == code
+    assert ("Traceback" in capsys.readouterr().err) is (code == 3)
+    assert files_in(house) == ["figures/unit_parabola.py"]
+
+
+def test_draw_refuses_the_record_of_another_scenario(house, capsys):
+    assert main(["run", "unit-parabola"]) == 0
+    (house / "scenarios/other.py").write_text(SCENARIO)
+    (house / "records/other.nc").write_bytes((house / "records/unit-parabola.nc").read_bytes())
+    capsys.readouterr()
+    assert main(["draw", "other"]) == 2
+    assert capsys.readouterr().err == "gfsim: record must be of other, was of unit-parabola (records/other.nc)\n"
