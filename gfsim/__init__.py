@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from gfsim import solvers as solvers
     from gfsim import verification as verification
     from gfsim.dynamics import CorrelationFlow as CorrelationFlow
+    from gfsim.dynamics import GradientDescent as GradientDescent
     from gfsim.dynamics import GradientFlow as GradientFlow
+    from gfsim.dynamics import OptaxDescent as OptaxDescent
     from gfsim.problems import Dataset as Dataset
     from gfsim.problems import Problem as Problem
     from gfsim.problems import data as data

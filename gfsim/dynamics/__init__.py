@@ -2,4 +2,7 @@
 
 from gfsim.dynamics.base import AbstractFlow as AbstractFlow
 from gfsim.dynamics.correlation import CorrelationFlow as CorrelationFlow
+from gfsim.dynamics.descent import AbstractDescent as AbstractDescent
+from gfsim.dynamics.descent import GradientDescent as GradientDescent
+from gfsim.dynamics.descent import OptaxDescent as OptaxDescent
 from gfsim.dynamics.gradient import GradientFlow as GradientFlow

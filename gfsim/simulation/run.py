@@ -78,7 +78,7 @@ class Run:
         tolerance: Tolerance,
         solver: dfx.AbstractSolver | None,
     ):
-        self.flow = flow
+        self.dynamics = flow
         self.events = events
         self.ensemble = theta0.ndim == 2
         self._save = save
@@ -91,7 +91,7 @@ class Run:
         members = theta0.shape[:-1]
         y = Carried(self._each(_initial_state, (flow,), theta0), jnp.asarray(np.zeros(members)))
         # A copy on the host: the motion's buffers are reused in place.
-        self.start: Any = jax.tree.map(np.array, y)
+        self._start: Any = jax.tree.map(np.array, y)
         tolerance = Tolerance(jnp.asarray(np.broadcast_to(np.asarray(tolerance.rtol), members)), tolerance.atol)
         self.motion: Motion
         self.motion, finite, self._true_at_start = self._each(
@@ -121,10 +121,10 @@ class Run:
 
         lead = len(members)
         clock = np.zeros((*members, slots))
-        y = jax.tree.map(lambda x: np.zeros((*members, slots, *x.shape[lead:]), x.dtype), self.start)
+        y = jax.tree.map(lambda x: np.zeros((*members, slots, *x.shape[lead:]), x.dtype), self._start)
         if self._times is not None and self._times[0] == 0.0:
             first = (slice(None), 0) if self.ensemble else (0,)
-            jax.tree.map(lambda rows, x: rows.__setitem__(first, x), y, self.start)
+            jax.tree.map(lambda rows, x: rows.__setitem__(first, x), y, self._start)
             self._set(saved=np.ones(members, int))
         self.kept = Kept(jnp.asarray(clock), jax.tree.map(jnp.asarray, y))
 
@@ -159,7 +159,7 @@ class Run:
 
     def _advance(self, budget: int) -> None:
         times = None if self._times is None else jnp.asarray(self._times)
-        fixed = (self.flow, self.solver, self.events, times, jnp.asarray(np.asarray(budget)))
+        fixed = (self.dynamics, self.solver, self.events, times, jnp.asarray(np.asarray(budget)))
         before = np.asarray(self.motion.saved)
         self.motion, self.kept = integrate.advance(fixed, self.motion, self.kept)
         if self._times is None:
@@ -181,7 +181,7 @@ class Run:
         waiting = halt == integrate.AT_EVENT
         if not np.any(waiting):
             return
-        clock, which = self._each(integrate.locate, (self.flow, self.solver, self.events), self.motion)
+        clock, which = self._each(integrate.locate, (self.dynamics, self.solver, self.events), self.motion)
         for member in np.ndindex(halt.shape):
             if waiting[member]:
                 self._outcomes[member] = self.events[int(np.asarray(which)[member])].outcome
@@ -201,7 +201,7 @@ class Run:
         stopped = np.isin(halt, (integrate.STALLED, integrate.DIVERGED))
         blown = np.zeros_like(stopped)
         if np.any(stopped):
-            blown = np.asarray(self._each(integrate.explodes, (self.flow,), self.motion))
+            blown = np.asarray(self._each(integrate.explodes, (self.dynamics,), self.motion))
         for member in np.ndindex(halt.shape):
             if halt[member] == integrate.RUNNING:
                 self._outcomes[member] = Outcome.max_steps
@@ -231,7 +231,7 @@ class Run:
             if first:
                 self._direction = self._each(generic_direction, (), self.motion.y.state)
             rate, self._direction, count = self._each(
-                _stiffness, (self.flow, np.asarray(30 if first else 5)), self.motion, self._direction
+                _stiffness, (self.dynamics, np.asarray(30 if first else 5)), self.motion, self._direction
             )
             self._looking_products += int(np.sum(np.asarray(count)))
         changed = self._chooser.look(
@@ -246,23 +246,25 @@ class Run:
             self.solver = self._chooser.solver
             self.used.append(type(self.solver).__name__)
             self._set(solver_state=None)
-            self.motion = self._each(integrate.mount, (self.flow, self.solver), self.motion)
+            self.motion = self._each(integrate.mount, (self.dynamics, self.solver), self.motion)
 
     @property
-    def reason(self) -> str:
-        """Why this solver."""
-        return self._chooser.reason if self._chooser else "asked for"
+    def start(self) -> Any:
+        """The flow's state at clock 0."""
+        return self._start.state
 
     def outcomes(self) -> tuple[Outcome, ...]:
         """How each member ended."""
         return tuple(self._outcomes.values())
 
-    def work(self) -> dict[str, int | None]:
-        """Accepted and rejected steps, gradients and Hessian products, summed over members."""
+    def account(self) -> dict[str, Any]:
+        """Solver and reason; accepted and rejected steps, gradients and Hessian products, summed over members."""
         total = lambda x: int(np.sum(np.asarray(x)))  # noqa: E731
         m = self.motion
         known = integrate.work_is_known(self.solver)
         return {
+            "solver": " → ".join(self.used),
+            "reason": self._chooser.reason if self._chooser else "asked for",
             "steps": total(m.accepted),
             "rejected": total(m.rejected),
             "gradients": total(m.gradients) if known else None,
@@ -280,7 +282,7 @@ class Run:
 
         pieces: list[tuple[np.ndarray, Carried]] = []
         if not isinstance(self._save, SaveAt):
-            pieces.append((np.zeros(1), jax.tree.map(lambda x: x[None], own(self.start))))
+            pieces.append((np.zeros(1), jax.tree.map(lambda x: x[None], own(self._start))))
         if isinstance(self._save, EveryStep):
             for counts, clock, y in self._flushed:
                 rows = slice(int(counts[member]))

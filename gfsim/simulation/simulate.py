@@ -12,7 +12,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from gfsim.dynamics.base import AbstractFlow
+from gfsim.dynamics.descent import AbstractDescent
 from gfsim.problems.problem import Problem
+from gfsim.simulation.descend import DescentRun
 from gfsim.simulation.events import AbstractEvent, AnyOf, as_tuple
 from gfsim.simulation.progress import LogTimeMeter
 from gfsim.simulation.run import Run
@@ -25,7 +27,7 @@ Observable = Callable[[Problem, Theta], Array]
 
 
 def simulate(
-    dynamics: AbstractFlow,
+    dynamics: AbstractFlow | AbstractDescent,
     theta0: Float[Array, "*members P"],
     t1: float,
     *,
@@ -38,27 +40,32 @@ def simulate(
     max_steps: int = 10_000_000,
     progress: bool = False,
 ) -> Trajectory:
-    """Solve a flow from `theta0` at clock 0 to clock `t1`, or until an event.
+    """Follow a flow or a descent from `theta0` at clock 0 to clock `t1`, or until an event.
 
     **Arguments:**
 
-    - `dynamics`: the flow; `theta0`, `t1`, `save` and the result's `t` are in its own state and clock.
+    - `dynamics`: a flow or a descent; `theta0`, `t1`, `save` and the result's `t` are in its own state and clock. A
+      descent takes round(t1/η) steps and keeps the iterates nearest to the times of `save`.
     - `theta0`: shape (P,), or (B, P) for an ensemble of B runs with their own step sizes, events and outcomes.
     - `save`: `log_spaced`, `linear_spaced` or `every_step`; without it the start and the end are kept.
     - `observe`: functions f(problem, θ), evaluated at the kept states; module-level functions compile once.
-    - `until`: an event of `gfsim.events`, or several joined with `|`; one already true at the start ends the run there.
-    - `solver`: a diffrax solver with an error estimate; None chooses by measured stiffness, during the run too.
+    - `until`: an event of `gfsim.events`, or several joined with `|`; one true at the start ends the run there.
+    - `solver`: a diffrax solver with an error estimate; None chooses by measured stiffness, during the run too. Like
+      `rtol` and `atol` it is for flows alone.
     - `rtol`, `atol`: a step's error must satisfy ‖e‖₂ ≤ atol + rtol·‖state‖₂; atol is 1e-3·rtol·‖theta0‖₂ by default.
     - `max_steps`: attempted steps, rejected ones included, after which the run ends with that outcome.
     - `progress`: show a meter in log time on stderr.
 
-    The identity Φ(0) − Φ(t) = ∫‖∇Φ‖² is accumulated inside the solve; `stats["energy_residual"]` is its largest
-    violation over the kept states, and `stats["invariant_drift"]` that of the network's conserved quantities.
+    For a flow the identity Φ(0) − Φ(t) = ∫‖∇Φ‖² is accumulated inside the solve; `stats["energy_residual"]` is its
+    largest violation over the kept states, `stats["invariant_drift"]` that of the network's conserved quantities.
 
     Raises TypeError or ValueError, before anything is solved, for arguments of the wrong type, shape or range.
     """
-    if not isinstance(dynamics, AbstractFlow):
-        raise TypeError(f"dynamics must be a flow such as gfsim.GradientFlow, was {type(dynamics).__name__}")
+    if not isinstance(dynamics, (AbstractFlow, AbstractDescent)):
+        raise TypeError(
+            "dynamics must be a flow or a descent such as gfsim.GradientFlow or gfsim.GradientDescent, "
+            f"was {type(dynamics).__name__}"
+        )
     theta0 = _checked_start(dynamics.problem, theta0)
     _check_numbers(t1, rtol, atol, max_steps)
     if solver is not None and not isinstance(solver, dfx.AbstractAdaptiveSolver):
@@ -69,18 +76,26 @@ def simulate(
     observers = _checked_observers(observe)
     began = time.perf_counter()
 
+    run: Run | DescentRun
+    if isinstance(dynamics, AbstractDescent):
+        if solver is not None:
+            raise ValueError(f"solver must be left out for a descent, was {type(solver).__name__}")
+        run = DescentRun(dynamics, theta0, float(t1), save, events)
+    else:
+        run = Run(dynamics, theta0, float(t1), save, events, _tolerance(theta0, rtol, atol), solver)
+    with LogTimeMeter(float(t1), progress) as meter:
+        run.go(max_steps, meter)
+    return _trajectory(run, observers, began)
+
+
+def _tolerance(theta0: Float[Array, "*members P"], rtol: float, atol: float | None) -> Tolerance:
     if atol is None:
         # Without a scale of its own, a start at the origin gets one that any motion soon exceeds.
         size = np.linalg.norm(np.asarray(theta0), axis=-1)
-        atol_array = 1e-3 * rtol * np.where(size > 0, size, 1e-6)
+        absolute = 1e-3 * rtol * np.where(size > 0, size, 1e-6)
     else:
-        atol_array = np.full(theta0.shape[:-1], float(atol))
-    tolerance = Tolerance(jnp.asarray(np.asarray(rtol, float)), jnp.asarray(np.asarray(atol_array, float)))
-
-    run = Run(dynamics, theta0, float(t1), save, events, tolerance, solver)
-    with LogTimeMeter(float(t1), progress) as meter:
-        run.go(max_steps, meter)
-    return _trajectory(run, observers, time.perf_counter() - began)
+        absolute = np.full(theta0.shape[:-1], float(atol))
+    return Tolerance(jnp.asarray(np.asarray(rtol, float)), jnp.asarray(np.asarray(absolute, float)))
 
 
 def _checked_start(problem: Problem, theta0: Any) -> Float[Array, "*members P"]:
@@ -129,66 +144,66 @@ class _Measured(eqx.Module):
 
 
 @eqx.filter_jit
-def _measure(flow: AbstractFlow, observers: dict[str, Observable], clock: Array, states: Any) -> _Measured:
+def _measure(
+    dynamics: AbstractFlow | AbstractDescent, observers: dict[str, Observable], clock: Array, states: Any
+) -> _Measured:
+    problem = dynamics.problem
+
     def one(row: tuple[Array, Any]) -> _Measured:
         clock, state = row
-        theta = flow.parameters(state)
-        return _Measured(
-            theta,
-            flow.log_time(clock, state),
-            flow.potential(state),
-            flow.problem.balancedness(theta),
-            {name: jnp.asarray(f(flow.problem, theta)) for name, f in observers.items()},
-        )
+        if isinstance(dynamics, AbstractFlow):
+            theta, log_t = dynamics.parameters(state), dynamics.log_time(clock, state)
+            potential = dynamics.potential(state)
+        else:
+            theta, log_t, potential = state, jnp.log(clock), problem.loss(state)
+        observed = {name: jnp.asarray(f(problem, theta)) for name, f in observers.items()}
+        return _Measured(theta, log_t, potential, problem.balancedness(theta), observed)
 
     # Several rows at a time where parameters are few; a Hessian observable then stays within some 100 MB.
-    return jax.lax.map(one, (clock, states), batch_size=max(1, 2**14 // flow.problem.size))
+    return jax.lax.map(one, (clock, states), batch_size=max(1, 2**14 // problem.size))
 
 
-def _trajectory(run: Run, observers: dict[str, Observable], seconds: float) -> Trajectory:
+def _trajectory(run: Run | DescentRun, observers: dict[str, Observable], began: float) -> Trajectory:
     members = run.rows()
-    longest = max(clock.size for clock, _, _ in members)
+    count, longest = len(members), max(clock.size for clock, _, _ in members)
     # Rows are measured in blocks of a power of two, so that runs of different lengths share one compilation.
-    block = 1 << (longest).bit_length()
+    block = 1 << longest.bit_length()
 
     def padded(array: np.ndarray, length: int) -> np.ndarray:
         return np.concatenate([array, np.repeat(array[-1:], length - array.shape[0], axis=0)])
 
-    def stacked(pick: Callable[[tuple[np.ndarray, Any, np.ndarray]], Any], length: int) -> Any:
-        return jax.tree.map(lambda *x: np.stack([padded(a, length) for a in x]), *[pick(m) for m in members])
+    def stacked(which: int, length: int) -> Any:
+        return jax.tree.map(lambda *x: np.stack([padded(a, length) for a in x]), *[m[which] for m in members])
 
-    count = len(members)
-    clock, states = stacked(lambda m: m[0], block), stacked(lambda m: m[1], block)
-    start = jax.tree.map(lambda x: np.asarray(x).reshape(count, 1, *x.shape[run.motion.clock.ndim :]), run.start.state)
-    # The start goes first: its potential and conserved quantities are what the others are compared with.
-    clock = np.concatenate([np.zeros((count, 1)), clock[:, :-1]], axis=1)
-    states = jax.tree.map(lambda s, x: np.concatenate([s, x[:, :-1]], axis=1), start, states)
+    def with_start(start: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        # The start goes first: its potential and conserved quantities are what the others are compared with.
+        return np.concatenate([start.reshape(count, 1, *rows.shape[2:]), rows[:, :-1]], axis=1)
+
+    clock = with_start(np.zeros(count), stacked(0, block))
+    states = jax.tree.map(with_start, run.start, stacked(1, block))
     flat = jax.tree.map(lambda x: x.reshape(count * block, *x.shape[2:]), (clock, states))
-    measured = _measure(run.flow, observers, *flat)
+    measured = _measure(run.dynamics, observers, *flat)
     measured = jax.tree.map(lambda x: np.asarray(x).reshape(count, block, *x.shape[1:]), measured)
     rows = jax.tree.map(lambda x: x[:, 1 : longest + 1], measured)
-    first = {"potential": measured.potential[:, 0], "conserved": None}
-    if measured.conserved is not None:
-        first["conserved"] = measured.conserved[:, 0]
-    valid = np.arange(longest) < np.array([[c.size] for c, _, _ in members])
     fields = {
-        "t": stacked(lambda m: m[0], longest),
+        "t": stacked(0, longest),
         "log_t": rows.log_t,
         "theta": rows.theta,
         "observed": rows.observed,
-        "valid": valid,
+        "valid": np.arange(longest) < np.array([[c.size] for c, _, _ in members]),
         "potential": rows.potential,
-        "dissipated": stacked(lambda m: m[2], longest),
+        "dissipated": stacked(2, longest),
         "conserved": rows.conserved,
-        "start": first,
+        "start": jax.tree.map(lambda x: x[:, 0], {"potential": measured.potential, "conserved": measured.conserved}),
     }
     outcomes = run.outcomes()
     if not run.ensemble:
         fields = jax.tree.map(lambda x: x[0], fields)
-    outcome = outcomes if run.ensemble else outcomes[0]
-    stats = {"solver": " → ".join(run.used), "reason": run.reason, **run.work(), "seconds": seconds}
-    trajectory = Trajectory(**jax.tree.map(jnp.asarray, fields), outcome=outcome, stats=stats)
-    stats["energy_residual"] = float(np.max(np.abs(trajectory.energy_residual)))
-    if trajectory.invariant_drift is not None:
-        stats["invariant_drift"] = float(np.max(trajectory.invariant_drift))
+    stats = {**run.account(), "seconds": time.perf_counter() - began}
+    trajectory = Trajectory(
+        **jax.tree.map(jnp.asarray, fields), outcome=outcomes if run.ensemble else outcomes[0], stats=stats
+    )
+    for name in ("energy_residual", "invariant_drift"):
+        if (violation := getattr(trajectory, name)) is not None:
+            stats[name] = float(np.max(np.abs(violation)))
     return trajectory

@@ -21,7 +21,8 @@ class Trajectory:
     `valid` (B, T) says which rows are its own and `outcome` is a tuple of B.
 
     - `t`: the dynamics' own clock; `log_t`: natural logarithm of physical time (−inf at 0).
-    - `potential`, `dissipated`: Φ at each row, and ∫−dΦ accumulated by the solver since the start.
+    - `potential`, `dissipated`: Φ at each row, and ∫−dΦ accumulated by the solver since the start (None for a
+      descent, whose Φ is the loss).
     - `conserved`: the network's conserved quantities at each row (…, T, Q), or None where it has none.
     - `start`: Φ and the conserved quantities at the start, which need not be a row.
     - `stats`: solver and the reason for it, accepted and rejected steps, gradients, Hessian products, seconds.
@@ -35,13 +36,15 @@ class Trajectory:
     outcome: Outcome | tuple[Outcome, ...]
     stats: dict[str, Any]
     potential: Float[Array, "*members times"]
-    dissipated: Float[Array, "*members times"]
+    dissipated: Float[Array, "*members times"] | None
     conserved: Float[Array, "*members times quantities"] | None
     start: dict[str, Array | None] = field(default_factory=dict)
 
     @property
-    def energy_residual(self) -> Float[np.ndarray, "*members times"]:
-        """Φ(0) − Φ(t) − ∫−dΦ at each row, which is zero along the exact flow (in units of the potential)."""
+    def energy_residual(self) -> Float[np.ndarray, "*members times"] | None:
+        """Φ(0) − Φ(t) − ∫−dΦ at each row, zero along the exact flow (in units of the potential); None for a descent."""
+        if self.dissipated is None:
+            return None
         start = np.asarray(self.start["potential"])[..., None]
         return start - np.asarray(self.potential) - np.asarray(self.dissipated)
 
@@ -64,8 +67,9 @@ class Trajectory:
             "theta": ((*lead, "parameter"), np.asarray(self.theta)),
             "valid": (lead, np.asarray(self.valid)),
             "potential": (lead, np.asarray(self.potential)),
-            "dissipated": (lead, np.asarray(self.dissipated)),
         }
+        if self.dissipated is not None:
+            data["dissipated"] = (lead, np.asarray(self.dissipated))
         for name, value in self.observed.items():
             array = np.asarray(value)
             extra = tuple(f"{name}_{i}" for i in range(array.ndim - len(lead)))

@@ -11,8 +11,13 @@ def energy_residual(trajectory: Trajectory) -> Float[np.ndarray, "*members times
 
     The integral is carried by the solver, so the residual measures the solve and not the saving. Expect at most
     10·rtol·Φ(0) from Tsit5 and Dopri8 away from stiffness, and 3·rtol^{2/3}·Φ(0) from RKC.
+
+    Raises ValueError for the trajectory of a descent, which has no such identity.
     """
-    return trajectory.energy_residual
+    residual = trajectory.energy_residual
+    if residual is None:
+        raise ValueError("trajectory must come from a flow, was that of a descent")
+    return residual
 
 
 def invariant_drift(trajectory: Trajectory) -> Float[np.ndarray, "*members times"]:

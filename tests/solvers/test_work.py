@@ -1,10 +1,11 @@
 """The work of RKC on stiff flows: gradients at a given tolerance against what is known for each of them."""
 
-import gfsim as gf
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
+import gfsim as gf
 from gfsim.solvers import RKC
 
 

@@ -1,0 +1,168 @@
+"""A descent in progress: its loop, what is kept, how it ends."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PyTree
+
+from gfsim.dynamics.descent import AbstractDescent
+from gfsim.simulation.events import AbstractEvent
+from gfsim.simulation.outcome import Outcome
+from gfsim.simulation.progress import LogTimeMeter
+from gfsim.simulation.save import EveryStep, SaveAt
+
+LONGEST_CHUNK = 1 << 20
+
+
+class Walk(eqx.Module):
+    """A descent between two calls of `advance`: the iterate, the one before it, and what was kept so far."""
+
+    count: Int[Array, ""]
+    state: PyTree
+    previous: PyTree
+    saved: Int[Array, ""]
+    kept: Float[Array, "slots P"]
+    happened: Bool[Array, " events"]
+
+
+def _events(descent: AbstractDescent, events: tuple[AbstractEvent, ...], state: PyTree) -> Bool[Array, " events"]:
+    theta = descent.parameters(state)
+    return jnp.array([event.value(descent.problem, theta) >= 0 for event in events], bool)
+
+
+def _finite(descent: AbstractDescent, state: PyTree) -> Bool[Array, ""]:
+    # A sum is finite only where every entry is; it overflows no earlier than the loss of such an iterate.
+    return jnp.isfinite(jnp.sum(descent.parameters(state)))
+
+
+@eqx.filter_jit
+def begin(descent: AbstractDescent, events: tuple[AbstractEvent, ...], slots: Any, theta0: Array) -> tuple[Walk, Array]:
+    """The walk at iterate 0, and whether loss and gradient are finite there."""
+
+    def one(theta0: Array) -> tuple[Walk, Array]:
+        state = descent.init(theta0)
+        kept = jnp.zeros((slots.size, *theta0.shape), theta0.dtype)
+        count = jnp.zeros((), int)
+        walk = Walk(count, state, state, count, kept, _events(descent, events, state))
+        finite = jnp.isfinite(descent.problem.loss(theta0)) & jnp.all(jnp.isfinite(descent.problem.grad(theta0)))
+        return walk, finite
+
+    return jax.vmap(one)(theta0) if theta0.ndim == 2 else one(theta0)
+
+
+@eqx.filter_jit(donate="all-except-first")
+def advance(
+    fixed: tuple[AbstractDescent, tuple[AbstractEvent, ...], Int[Array, " slots"], Int[Array, ""]], walk: Walk
+) -> Walk:
+    """Step to iterate `stop`, keeping the iterates `marks`, or to an event or an iterate that is not finite.
+
+    Two loops: the inner one only steps, so that a step costs what it costs in a bare loop; the outer one keeps.
+    """
+    descent, events, marks, stop = fixed
+
+    def going(walk: Walk) -> Bool[Array, ""]:
+        return _finite(descent, walk.state) & ~jnp.any(walk.happened)
+
+    def step(walk: Walk) -> Walk:
+        state = descent.step(walk.count, walk.state)
+        return Walk(walk.count + 1, state, walk.state, walk.saved, walk.kept, _events(descent, events, state))
+
+    def next_mark(walk: Walk) -> Int[Array, ""]:
+        # Past the last mark there is none: the largest integer is never reached.
+        return jnp.where(walk.saved < marks.size, marks[jnp.minimum(walk.saved, marks.size - 1)], jnp.iinfo(int).max)
+
+    def stretch(walk: Walk) -> Walk:
+        until = jnp.minimum(next_mark(walk), stop)
+        walk = jax.lax.while_loop(lambda w: (w.count < until) & going(w), step, walk)
+        reached = (walk.count == next_mark(walk)) & _finite(descent, walk.state)
+        slot = jnp.where(reached, walk.saved, marks.size)
+        kept = walk.kept.at[slot].set(descent.parameters(walk.state), mode="drop")
+        return eqx.tree_at(lambda w: (w.kept, w.saved), walk, (kept, walk.saved + reached.astype(int)))
+
+    def one(walk: Walk) -> Walk:
+        unfinished = lambda w: going(w) & ((w.count < stop) | (w.count == next_mark(w)))  # noqa: E731
+        return jax.lax.while_loop(unfinished, stretch, walk)
+
+    return jax.vmap(one)(walk) if walk.count.ndim == 1 else one(walk)
+
+
+class DescentRun:
+    """Advances a `Walk` to its end in chunks of steps."""
+
+    def __init__(
+        self,
+        descent: AbstractDescent,
+        theta0: Float[Array, "*members P"],
+        t1: float,
+        save: SaveAt | EveryStep | None,
+        events: tuple[AbstractEvent, ...],
+    ):
+        self.dynamics = descent
+        self.ensemble = theta0.ndim == 2
+        self._events = events
+        self._save = save
+        self._step_size = float(descent.step_size)
+        self._last = max(1, round(t1 / self._step_size))
+        if isinstance(save, SaveAt):
+            marks = np.unique(np.rint(save.times / self._step_size).astype(int))
+        elif save is None:
+            marks = np.array([0, self._last])
+        else:
+            marks = np.arange(self._last + 1)
+        self._marks = jnp.asarray(marks)
+        self.walk, finite = begin(descent, events, self._marks, theta0)
+        self.start = np.array(theta0)
+        if not np.all(finite):
+            raise ValueError("theta0 must have a finite loss and gradient, had infinity or NaN")
+
+    def go(self, max_steps: int, meter: LogTimeMeter) -> None:
+        """Step until every member has ended."""
+        last, stop, chunk = min(self._last, max_steps), 0, 1024
+        self._limited = last < self._last
+        while stop < last:
+            stop = min(stop + chunk, last)
+            fixed = (self.dynamics, self._events, self._marks, jnp.asarray(np.asarray(stop)))
+            self.walk = advance(fixed, self.walk)
+            meter.show(stop * self._step_size, stop)
+            if np.all(np.asarray(self.walk.count) < stop):
+                break
+            chunk = min(4 * chunk, LONGEST_CHUNK)
+
+    def outcomes(self) -> tuple[Outcome, ...]:
+        """How each member ended."""
+        return tuple(self._outcome(member) for member in np.ndindex(self.walk.count.shape))
+
+    def _outcome(self, member: tuple[int, ...]) -> Outcome:
+        if not np.all(np.isfinite(self._theta(self.walk.state, member))):
+            return Outcome.diverged
+        happened = np.asarray(self.walk.happened)[member]
+        if np.any(happened):
+            return self._events[int(np.argmax(happened))].outcome
+        return Outcome.max_steps if self._limited else Outcome.reached_end
+
+    def account(self) -> dict[str, Any]:
+        """The optimiser, its steps and gradients, summed over members."""
+        steps = int(np.sum(np.asarray(self.walk.count)))
+        return {"optimiser": type(self.dynamics).__name__, "steps": steps, "gradients": steps}
+
+    def rows(self) -> list[tuple[np.ndarray, np.ndarray, None]]:
+        """Clock and θ of every kept row, one entry per member; nothing is dissipated by a step."""
+        return [self._member_rows(member) for member in np.ndindex(self.walk.count.shape)]
+
+    def _theta(self, state: PyTree, member: tuple[int, ...]) -> np.ndarray:
+        return np.asarray(self.dynamics.parameters(jax.tree.map(lambda x: x[member], state)))
+
+    def _member_rows(self, member: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, None]:
+        saved = int(np.asarray(self.walk.saved)[member])
+        counts = np.asarray(self._marks)[:saved]
+        theta = np.asarray(self.walk.kept)[member][:saved]
+        last, end = int(np.asarray(self.walk.count)[member]), self._theta(self.walk.state, member)
+        if not np.all(np.isfinite(end)):
+            # An iterate that overflowed is no result: the one before it is.
+            last, end = last - 1, self._theta(self.walk.previous, member)
+        if saved == 0 or counts[-1] != last:
+            counts, theta = np.append(counts, last), np.concatenate([theta, end[None]])
+        return counts * self._step_size, theta, None

@@ -1,0 +1,161 @@
+"""Gradient flow from a small start δu0 beside the correlation flow that it follows."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import diffrax as dfx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from gfsim import landscape
+from gfsim.dynamics import CorrelationFlow, GradientFlow
+from gfsim.problems import Problem
+from gfsim.simulation import Trajectory, events, every_step, observables, simulate
+
+if TYPE_CHECKING:
+    import xarray
+
+# Where δρ is so small that the loss is its own linearisation to rounding, the flow of s = θ/δ is u' = ∇N(u).
+LINEAR = 2.0**-40
+
+
+@dataclasses.dataclass(frozen=True)
+class SmallStart:
+    """Flows of s = θ/δ over τ = tδ^{L−2} from one direction u0, for as many δ as are asked for.
+
+    The correlation flow u is run as the member δ = 2⁻⁴⁰ of the same family: it then shares the compiled solver, and
+    most of its steps and errors, with the flows that it is compared with.
+    """
+
+    problem: Problem
+    u0: Float[Array, "P"]
+    rtol: float
+    solver: dfx.AbstractSolver = dataclasses.field(default_factory=dfx.Dopri8)
+
+    def flow(self, delta: float, tau: float, norm: float = 1e9) -> Trajectory:
+        """θ of every step until τ or ‖θ‖ = norm; one compilation serves every δ, τ and norm."""
+        return simulate(
+            GradientFlow(self.problem, scale=delta),
+            self.u0,
+            tau,
+            save=every_step(),
+            observe={"correlation": observables.correlation},
+            until=events.norm_reaches(norm),
+            solver=self.solver,
+            rtol=self.rtol,
+        )
+
+    def later(self, norm: float) -> "SmallStart":
+        """The same from the direction that the correlation flow has at ‖u‖ = norm."""
+        return dataclasses.replace(self, u0=unit(self.flow(LINEAR, 1e9, norm * LINEAR).theta[-1]))
+
+    def turn(self, direction: Array, norm: float) -> "xarray.Dataset":
+        """`turn` (step, quantity): clock, norm and 1 − cos to `direction` along u on its own clock, up to ‖u‖ = norm.
+
+        `own_blow_up` is T* from this solve, to which the τ clock's T* must agree.
+        """
+        import xarray
+
+        flow = CorrelationFlow(self.problem, polar=True)
+        until = events.norm_reaches(norm)
+        run = simulate(flow, self.u0, 1e9, save=every_step(), until=until, solver=self.solver, rtol=self.rtol)
+        blow_up = float(jnp.exp(run.log_t[-1]) + landscape.time_to_blow_up(self.problem, run.theta[-1]))
+        path = approach(run, 1.0, direction, 1000)
+        return xarray.Dataset({"turn": (("step", "quantity"), path), "own_blow_up": blow_up})
+
+    def compare(
+        self, ladder: Sequence[float], deltas: Sequence[float], escape_norm: float
+    ) -> "tuple[xarray.Dataset, landscape.CorrelationPoint]":
+        """What the laws of early convergence speak of (L > 2), and the KKT point û that u0 leads to.
+
+        - `error` (rung,): ‖s − u‖ when ‖u‖ = 1.5, for δ in `ladder`; `escape_time` (escape,): τ at ‖θ‖ = escape_norm,
+          for δ in `deltas`; `path` (flow, row, quantity): τ, ‖s‖ and 1 − cos to û along u and each of `deltas`.
+        - `blow_up`: T*, the time at which u becomes infinite, from the flow to ‖u‖^{L−2} = 10⁸ and the KKT ray beyond.
+        - `start_value` N(u0), `kkt_value` N*, `stationarity`, `decay_rates` (the two smallest κ), `split_error` of the
+          layers' norms², `rank_ratio` σ₂/σ₁ at û; NaN in place of N* and κ where û could not be refined.
+        - `largest_fall` of N along u; `drift` of the conserved quantities, in units of rtol·max‖θ‖².
+
+        Source: Kumar & Haupt, arXiv 2403.08121, for the setting; the laws are derived from it.
+        """
+        import xarray
+
+        problem, degree = self.problem, self.problem.degree
+        assert degree is not None
+        start_value = float(problem.correlation(self.u0))
+        latest = 2 / (degree * (degree - 2) * start_value)
+        limit = self.flow(LINEAR, latest, LINEAR * 1e8 ** (1 / (degree - 2)))
+        blow_up = float(limit.t[-1] + landscape.time_to_blow_up(problem, limit.theta[-1] / LINEAR))
+        kkt = landscape.correlation_kkt(problem, limit.theta[-1])
+
+        reference = self.flow(LINEAR, latest, 1.5 * LINEAR)
+        beside = [self.flow(delta, float(reference.t[-1])) for delta in ladder]
+        away = [s.theta[-1] / delta - reference.theta[-1] / LINEAR for s, delta in zip(beside, ladder, strict=True)]
+        escapes = [self.flow(delta, 2 * blow_up, escape_norm) for delta in deltas]
+        runs = zip((limit, *escapes), (LINEAR, *deltas), strict=True)
+        # The trajectories' drift is absolute and θ = δs.
+        drifts = [
+            run.stats.get("invariant_drift", np.nan) / float(jnp.max(jnp.sum(run.theta**2, axis=1))) for run in escapes
+        ]
+        layers = landscape.layer_shares(problem, kkt.direction)
+        activation = problem.network_at(self.u0).activation
+        record = xarray.Dataset(
+            {
+                "degree": degree,
+                "start_value": start_value,
+                "kkt_value": kkt.value if kkt.refined else np.nan,
+                "stationarity": kkt.stationarity,
+                "decay_rates": ("mode", -kkt.eigenvalues[:-3:-1]),
+                "split_error": np.max(np.abs(layers - landscape.layer_split(activation.degree, layers.size))),
+                "rank_ratio": float(jnp.max(observables.weight_rank(problem, kkt.direction))),
+                "blow_up": blow_up,
+                "largest_fall": max(0.0, float(np.max(-np.diff(limit.observed["correlation"])))),
+                "drift": max(drifts) / self.rtol,
+                "ladder": ("rung", np.array(ladder)),
+                "error": ("rung", [float(jnp.linalg.norm(difference)) for difference in away]),
+                "escape_norm": escape_norm,
+                "delta": ("escape", np.array(deltas)),
+                "escape_time": ("escape", [float(run.t[-1]) for run in escapes]),
+                "path": (("flow", "row", "quantity"), np.stack([approach(r, d, kkt.direction) for r, d in runs])),
+            }
+        )
+        return record, kkt
+
+
+def scatter(
+    problem: Problem, starts: Float[Array, "members P"], clock: float, rtol: float
+) -> tuple["xarray.Dataset", landscape.Basins]:
+    """Where the correlation flow takes many directions: an ensemble on the clock dσ = ρ^{L−2}dτ, sorted by KKT point.
+
+    `label` (member,) as in `landscape.Basins`, `initial_value` N(u0), and `balance` (member, quantities), the conserved
+    quantities at the start.
+    """
+    import xarray
+
+    starts = jax.vmap(unit)(starts)
+    run = simulate(CorrelationFlow(problem, polar=True), starts, clock, solver=dfx.Tsit5(), rtol=rtol)
+    found = landscape.basins(problem, run.theta[:, -1])
+    record = xarray.Dataset(
+        {
+            "label": ("member", found.labels),
+            "initial_value": ("member", np.asarray(jax.lax.map(problem.correlation, starts))),
+            "balance": (("member", "conserved"), np.asarray(run.start["conserved"])),
+        }
+    )
+    return record, found
+
+
+def approach(run: Trajectory, scale: float, direction: Array, rows: int = 400) -> Float[np.ndarray, "rows 3"]:
+    """Clock, ‖θ‖/scale and 1 − cos between θ and `direction` = ½‖θ/‖θ‖ − direction‖², at `rows` of the kept states."""
+    kept = np.linspace(0, run.t.size - 1, rows).round().astype(int)
+    theta = np.asarray(run.theta)[kept]
+    norm = np.linalg.norm(theta, axis=1)
+    misalignment = 0.5 * np.sum((theta / norm[:, None] - np.asarray(direction)) ** 2, axis=1)
+    return np.stack([np.asarray(run.t)[kept], norm / scale, misalignment], axis=1)
+
+
+def unit(theta: Float[Array, "P"]) -> Float[Array, "P"]:
+    """θ/‖θ‖."""
+    return theta / jnp.linalg.norm(theta)
