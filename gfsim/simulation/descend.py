@@ -1,5 +1,6 @@
 """A descent in progress: its loop, what is kept, how it ends."""
 
+import time
 from typing import Any
 
 import equinox as eqx
@@ -9,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from gfsim.dynamics.descent import AbstractDescent
+from gfsim.simulation.checkpoint import Checkpoint
 from gfsim.simulation.events import AbstractEvent
 from gfsim.simulation.outcome import Outcome
 from gfsim.simulation.progress import LogTimeMeter
@@ -118,18 +120,24 @@ class DescentRun:
         if not np.all(finite):
             raise ValueError("theta0 must have a finite loss and gradient, had infinity or NaN")
 
-    def go(self, max_steps: int, meter: LogTimeMeter) -> None:
-        """Step until every member has ended."""
+    def go(self, max_steps: int, meter: LogTimeMeter, checkpoint: Checkpoint) -> None:
+        """Step until every member has ended, from the checkpoint where there is one."""
         last, stop, chunk = min(self._last, max_steps), 0, 1024
         self._limited = last < self._last
-        while stop < last:
+        if (stored := checkpoint.load()) is not None:
+            notes, filled = stored
+            stop, self.walk = notes["stop"], filled(self.walk)
+        while stop < last and np.any(np.asarray(self.walk.count) == stop):
             stop = min(stop + chunk, last)
             fixed = (self.dynamics, self._events, self._marks, jnp.asarray(np.asarray(stop)))
+            began = time.perf_counter()
             self.walk = advance(fixed, self.walk)
-            meter.show(stop * self._step_size, stop)
-            if np.all(np.asarray(self.walk.count) < stop):
-                break
-            chunk = min(4 * chunk, LONGEST_CHUNK)
+            meter.show(stop * self._step_size, int(np.max(np.asarray(self.walk.count))))
+            if time.perf_counter() - began < 0.2:
+                chunk = min(4 * chunk, LONGEST_CHUNK)
+            if checkpoint.due():
+                checkpoint.save({"stop": stop}, self.walk)
+        checkpoint.save({"stop": stop}, self.walk)
 
     def outcomes(self) -> tuple[Outcome, ...]:
         """How each member ended."""

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int
 
 from gfsim.dynamics.base import AbstractFlow
 from gfsim.simulation import integrate
+from gfsim.simulation.checkpoint import Checkpoint
 from gfsim.simulation.events import AbstractEvent
 from gfsim.simulation.integrate import Carried, Kept, Motion
 from gfsim.simulation.outcome import Outcome
@@ -72,7 +73,7 @@ class Run:
         self,
         flow: AbstractFlow,
         theta0: Float[Array, "*members P"],
-        t1: float,
+        t1: Float[np.ndarray, "*members"],
         save: SaveAt | EveryStep | None,
         events: tuple[AbstractEvent, ...],
         tolerance: Tolerance,
@@ -95,7 +96,7 @@ class Run:
         tolerance = Tolerance(jnp.asarray(np.broadcast_to(np.asarray(tolerance.rtol), members)), tolerance.atol)
         self.motion: Motion
         self.motion, finite, self._true_at_start = self._each(
-            integrate.begin, (flow, self.solver, events), tolerance, y, np.full(members, t1)
+            integrate.begin, (flow, self.solver, events), tolerance, y, t1
         )
         if not np.all(finite):
             which = "" if not self.ensemble else f" for members {np.flatnonzero(~np.asarray(finite))[:5].tolist()}"
@@ -128,28 +129,67 @@ class Run:
             self._set(saved=np.ones(members, int))
         self.kept = Kept(jnp.asarray(clock), jax.tree.map(jnp.asarray, y))
 
-    def go(self, max_steps: int, meter: LogTimeMeter) -> None:
-        """Advance until every member has ended."""
+    def go(self, max_steps: int, meter: LogTimeMeter, checkpoint: Checkpoint) -> None:
+        """Advance until every member has ended, from the checkpoint where there is one."""
         self._end_where_true_at_start()
-        attempts, chunk = 0, 64
-        marks = self._marks()
-        while np.any(self._running()) and attempts < max_steps:
+        self._taken, chunk = 0, 64
+        self._mark = self._marks()
+        self._resume(checkpoint)
+        while np.any(self._running()) and self._taken < max_steps:
             look_at = self._chooser.next_look if self._chooser else max_steps
-            budget = min(chunk, max_steps - attempts, max(1, look_at - attempts))
+            budget = min(chunk, max_steps - self._taken, max(1, look_at - self._taken))
             began = time.perf_counter()
             before = self._attempts()
             self._advance(budget)
-            attempts += int(np.max(self._attempts() - before, initial=1))
+            self._taken += int(np.max(self._attempts() - before, initial=1))
             # Chunks of about a fifth of a second keep the meter alive without costing throughput.
             if time.perf_counter() - began < 0.2:
                 chunk = min(2 * chunk, LONGEST_CHUNK)
             self._end_at_events()
             running = self._running()
-            meter.show(float(np.min(np.asarray(self.motion.clock))), attempts)
-            if self._chooser and attempts >= self._chooser.next_look and np.any(running):
-                self._look(attempts, marks)
-                marks = self._marks()
+            meter.show(float(np.min(np.asarray(self.motion.clock))), self._taken)
+            if self._chooser and self._taken >= self._chooser.next_look and np.any(running):
+                self._look(self._taken, self._mark)
+                self._mark = self._marks()
+            if checkpoint.due():
+                self._store(checkpoint)
         self._close()
+        self._store(checkpoint)
+
+    # Checkpoints hold all that changes between two chunks; everything else follows from the arguments of the run.
+
+    def _store(self, checkpoint: Checkpoint) -> None:
+        notes = {
+            "taken": self._taken,
+            "used": self.used,
+            "chooser": self._chooser.notes() if self._chooser else None,
+            "products": self._looking_products,
+            "outcomes": list(self._outcomes.values()),
+            "flushed": len(self._flushed),
+            "looked": self._direction is not None,
+        }
+        checkpoint.save(notes, (self.motion, self.kept, self._mark, self._direction, self._flushed))
+
+    def _resume(self, checkpoint: Checkpoint) -> None:
+        if (stored := checkpoint.load()) is None:
+            return
+        notes, filled = stored
+        self._taken, self.used, self._looking_products = notes["taken"], notes["used"], notes["products"]
+        if self._chooser:
+            self._chooser.recall(notes["chooser"])
+            if self.solver is not self._chooser.solver:
+                self._carry_on_with(self._chooser.solver)
+        self._outcomes = dict(zip(self._outcomes, map(Outcome, notes["outcomes"]), strict=True))
+        direction = self._each(generic_direction, (), self.motion.y.state) if notes["looked"] else None
+        counts = np.zeros(self.motion.clock.shape, int)
+        flush = (counts, np.array(self.kept.clock), jax.tree.map(np.array, self.kept.y))
+        like = (self.motion, self.kept, self._mark, direction, [flush] * notes["flushed"])
+        self.motion, self.kept, self._mark, self._direction, self._flushed = filled(like)
+
+    def _carry_on_with(self, solver: dfx.AbstractSolver) -> None:
+        self.solver = solver
+        self._set(solver_state=None)
+        self.motion = self._each(integrate.mount, (self.dynamics, solver), self.motion)
 
     def _attempts(self) -> np.ndarray:
         return np.asarray(np.asarray(self.motion.accepted) + np.asarray(self.motion.rejected))
@@ -243,10 +283,8 @@ class Run:
             remaining=middle(np.asarray(self.motion.end) - now["clock"]),
         )
         if changed:
-            self.solver = self._chooser.solver
+            self._carry_on_with(self._chooser.solver)
             self.used.append(type(self.solver).__name__)
-            self._set(solver_state=None)
-            self.motion = self._each(integrate.mount, (self.dynamics, self.solver), self.motion)
 
     @property
     def start(self) -> Any:

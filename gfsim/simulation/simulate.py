@@ -1,5 +1,6 @@
 """One run: dynamics and a start in, trajectory out."""
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,6 +15,7 @@ from jaxtyping import Array, Float
 from gfsim.dynamics.base import AbstractFlow
 from gfsim.dynamics.descent import AbstractDescent
 from gfsim.problems.problem import Problem
+from gfsim.simulation.checkpoint import Checkpoint, fingerprint
 from gfsim.simulation.descend import DescentRun
 from gfsim.simulation.events import AbstractEvent, AnyOf, as_tuple
 from gfsim.simulation.progress import LogTimeMeter
@@ -24,6 +26,9 @@ from gfsim.simulation.trajectory import Trajectory
 from gfsim.types import Theta
 
 Observable = Callable[[Problem, Theta], Array]
+
+# Below this a step's error is rounding.
+SMALLEST_RTOL = 1e-14
 
 
 def simulate(
@@ -39,6 +44,7 @@ def simulate(
     atol: float | None = None,
     max_steps: int = 10_000_000,
     progress: bool = False,
+    checkpoint: str | os.PathLike | None = None,
 ) -> Trajectory:
     """Follow a flow or a descent from `theta0` at clock 0 to clock `t1`, or until an event.
 
@@ -55,6 +61,8 @@ def simulate(
     - `rtol`, `atol`: a step's error must satisfy ‖e‖₂ ≤ atol + rtol·‖state‖₂; atol is 1e-3·rtol·‖theta0‖₂ by default.
     - `max_steps`: attempted steps, rejected ones included, after which the run ends with that outcome.
     - `progress`: show a meter in log time on stderr.
+    - `checkpoint`: a file that keeps the run's state every ten seconds and at its end. The same call resumes from it
+      and returns, bit for bit, what the uninterrupted run returns (`stats["seconds"]` excepted).
 
     For a flow the identity Φ(0) − Φ(t) = ∫‖∇Φ‖² is accumulated inside the solve; `stats["energy_residual"]` is its
     largest violation over the kept states, `stats["invariant_drift"]` that of the network's conserved quantities.
@@ -76,16 +84,52 @@ def simulate(
     observers = _checked_observers(observe)
     began = time.perf_counter()
 
-    run: Run | DescentRun
+    kept = Checkpoint(checkpoint, fingerprint(dynamics, theta0, t1, save, events, solver, rtol, atol, max_steps))
+    meter = LogTimeMeter(float(t1), progress)
     if isinstance(dynamics, AbstractDescent):
         if solver is not None:
             raise ValueError(f"solver must be left out for a descent, was {type(solver).__name__}")
-        run = DescentRun(dynamics, theta0, float(t1), save, events)
-    else:
-        run = Run(dynamics, theta0, float(t1), save, events, _tolerance(theta0, rtol, atol), solver)
-    with LogTimeMeter(float(t1), progress) as meter:
-        run.go(max_steps, meter)
-    return _trajectory(run, observers, began)
+        descent = DescentRun(dynamics, theta0, float(t1), save, events)
+        with meter:
+            descent.go(max_steps, meter, kept)
+        return _trajectory(descent, observers, began, None)
+
+    tolerance = _tolerance(theta0, rtol, atol)
+    # The run takes over the buffer of its start; the companion needs one of its own.
+    start = np.array(theta0)
+    run = Run(dynamics, theta0, np.full(theta0.shape[:-1], float(t1)), save, events, tolerance, solver)
+    with meter:
+        run.go(max_steps, meter, kept)
+
+    def companion(trajectory: Trajectory) -> Trajectory:
+        return _solve_at_rows(dynamics, start, trajectory, save, tolerance, solver, max_steps)
+
+    return _trajectory(run, observers, began, companion)
+
+
+def _solve_at_rows(
+    flow: AbstractFlow,
+    start: np.ndarray,
+    trajectory: Trajectory,
+    save: SaveAt | EveryStep | None,
+    tolerance: Tolerance,
+    solver: dfx.AbstractSolver | None,
+    max_steps: int,
+) -> Trajectory:
+    """The same flow at a tenth of the tolerance, kept at the rows of `trajectory`."""
+    began = time.perf_counter()
+    rtol = jnp.maximum(tolerance.rtol / 10, SMALLEST_RTOL)
+    closer = Tolerance(rtol, tolerance.atol * (rtol / tolerance.rtol))
+    ends = np.asarray(trajectory.t)[..., -1]
+    if isinstance(save, EveryStep):
+        if ends.ndim == 1:
+            raise ValueError("error_estimate needs rows at common times, save was every_step() of an ensemble")
+        # The steps of the run, as times given.
+        save = SaveAt(np.asarray(trajectory.t))
+    run = Run(flow, jax.device_put(start), ends, save, (), closer, solver)
+    kept = Checkpoint(None, fingerprint(flow, start, ends, save, closer, solver, max_steps))
+    run.go(max_steps, LogTimeMeter(float(np.max(ends)), shown=False), kept)
+    return _trajectory(run, {}, began, None)
 
 
 def _tolerance(theta0: Float[Array, "*members P"], rtol: float, atol: float | None) -> Tolerance:
@@ -117,8 +161,8 @@ def _checked_start(problem: Problem, theta0: Any) -> Float[Array, "*members P"]:
 def _check_numbers(t1: float, rtol: float, atol: float | None, max_steps: int) -> None:
     if not (np.ndim(t1) == 0 and t1 > 0 and np.isfinite(t1)):
         raise ValueError(f"t1 must be a positive finite number, was {t1}")
-    if not 1e-14 <= rtol < 1:
-        raise ValueError(f"rtol must lie in [1e-14, 1), was {rtol}")
+    if not SMALLEST_RTOL <= rtol < 1:
+        raise ValueError(f"rtol must lie in [{SMALLEST_RTOL}, 1), was {rtol}")
     if atol is not None and not (atol >= 0 and np.isfinite(atol)):
         raise ValueError(f"atol must be non-negative and finite, was {atol}")
     if not max_steps >= 1:
@@ -163,7 +207,12 @@ def _measure(
     return jax.lax.map(one, (clock, states), batch_size=max(1, 2**14 // problem.size))
 
 
-def _trajectory(run: Run | DescentRun, observers: dict[str, Observable], began: float) -> Trajectory:
+def _trajectory(
+    run: Run | DescentRun,
+    observers: dict[str, Observable],
+    began: float,
+    companion: Callable[[Trajectory], Trajectory] | None,
+) -> Trajectory:
     members = run.rows()
     count, longest = len(members), max(clock.size for clock, _, _ in members)
     # Rows are measured in blocks of a power of two, so that runs of different lengths share one compilation.
@@ -201,7 +250,10 @@ def _trajectory(run: Run | DescentRun, observers: dict[str, Observable], began: 
         fields = jax.tree.map(lambda x: x[0], fields)
     stats = {**run.account(), "seconds": time.perf_counter() - began}
     trajectory = Trajectory(
-        **jax.tree.map(jnp.asarray, fields), outcome=outcomes if run.ensemble else outcomes[0], stats=stats
+        **jax.tree.map(jnp.asarray, fields),
+        outcome=outcomes if run.ensemble else outcomes[0],
+        stats=stats,
+        companion=None if companion is None else lambda: companion(trajectory),
     )
     for name in ("energy_residual", "invariant_drift"):
         if (violation := getattr(trajectory, name)) is not None:

@@ -1,6 +1,8 @@
 """What a run returns."""
 
-from dataclasses import dataclass, field
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +26,7 @@ class Trajectory:
     - `potential`, `dissipated`: Φ at each row, and ∫−dΦ accumulated by the solver since the start (None for a
       descent, whose Φ is the loss).
     - `conserved`: the network's conserved quantities at each row (…, T, Q), or None where it has none.
+    - `companion`: the same run at a tenth of the tolerance, with the same rows, solved when called.
     - `start`: Φ and the conserved quantities at the start, which need not be a row.
     - `stats`: solver and the reason for it, accepted and rejected steps, gradients, Hessian products, seconds.
     """
@@ -38,7 +41,23 @@ class Trajectory:
     potential: Float[Array, "*members times"]
     dissipated: Float[Array, "*members times"] | None
     conserved: Float[Array, "*members times quantities"] | None
-    start: dict[str, Array | None] = field(default_factory=dict)
+    start: dict[str, Array | None]
+    companion: "Callable[[], Trajectory] | None"
+
+    @functools.cached_property
+    def error_estimate(self) -> Float[np.ndarray, "*members times"] | None:
+        """An estimate of ‖θ − θ_exact‖₂ at each row, absolute, from a companion solve at a tenth of the tolerance.
+
+        The distance to the companion is the error up to the companion's own, which is several times smaller. The
+        solve runs when this is first asked for and costs 10^{1/k} times the run for an error estimate of order k:
+        2.2 times for RKC, 1.6 for Tsit5, 1.3 for Dopri8; `stats["error_estimate_gradients"]` says what it was. It does
+        not see rounding (about 1e-16·‖θ‖ a step). None for a descent, whose iterates are exact by definition.
+        """
+        if self.companion is None:
+            return None
+        closer = self.companion()
+        self.stats["error_estimate_gradients"] = closer.stats["gradients"]
+        return np.linalg.norm(np.asarray(self.theta) - np.asarray(closer.theta), axis=-1)
 
     @property
     def energy_residual(self) -> Float[np.ndarray, "*members times"] | None:

@@ -1,5 +1,7 @@
 """The choice of a solver by measured stiffness, while the run goes on."""
 
+from typing import Any
+
 import diffrax as dfx
 import numpy as np
 
@@ -41,6 +43,22 @@ class Chooser:
         changed = self._decide(span, step, work, decay, remaining)
         self.next_look = attempts + self._patience
         return changed
+
+    def notes(self) -> dict[str, Any]:
+        """All that this chooser knows, for `recall`."""
+        return {
+            "stabilised": self.solver is self._stabilised,
+            "patience": self._patience,
+            "rate_before": self._rate_before,
+            "next_look": self.next_look,
+            "reason": self.reason,
+        }
+
+    def recall(self, notes: dict[str, Any]) -> None:
+        """Go on from what `notes` said."""
+        self.solver = self._stabilised if notes["stabilised"] else self._explicit
+        self._patience, self._rate_before = notes["patience"], notes["rate_before"]
+        self.next_look, self.reason = notes["next_look"], notes["reason"]
 
     def _decide(self, span: float, step: float, work: int, decay: float, remaining: float) -> bool:
         if span <= 0 or not np.isfinite(decay):

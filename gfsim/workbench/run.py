@@ -1,6 +1,7 @@
 """One scenario from configuration to verdicts: solve, save, check, confirm."""
 
 import dataclasses
+import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,15 +36,23 @@ class Run:
 def run_scenario(name: str, scenario: Scenario, path: Path, confirm: bool = False) -> Run:
     """Solves `scenario`, saves its record to `path`, and checks its claims on what the file holds.
 
+    Checkpoints of its solves lie in `<record>.unfinished` until the record is written: an interrupted run resumes.
+
     With `confirm` it solves once more at rtol/10: a claim then holds only if its measured value moved by less than
     a third of what the claim allows.
 
     Raises `ValueError` where the scenario states no claim, two claims of one name, or other claims when confirmed.
     """
+    # JAX is imported by now; --help and list never come here.
+    from gfsim.simulation.checkpoint import checkpoints_in
+
+    unfinished = path.with_suffix(".unfinished")
     start = time.perf_counter()
-    dataset = scenario.simulate()
+    with checkpoints_in(unfinished):
+        dataset = scenario.simulate()
     seconds = time.perf_counter() - start
     save_record(dataset, path, provenance(name, scenario))
+    shutil.rmtree(unfinished, ignore_errors=True)
     record = load_record(path)
     claims = scenario.claims(record)
     names = [claim.name for claim in claims]

@@ -417,3 +417,34 @@ def test_a_start_without_a_finite_loss_is_refused():
 def test_bad_policies_and_events(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+@pytest.mark.parametrize("solver", [None, RKC(), dfx.Tsit5()], ids=lambda s: type(s).__name__)
+def test_error_estimate_is_the_true_error_within_a_factor(systems, name, solver):
+    system = systems[name]
+    _, trajectory = end_error(system, solver=solver, save=gf.linear_spaced(0.0, system.t1, 6))
+    exact = np.stack([np.asarray(system.exact(float(t))) for t in trajectory.t])
+    true = np.linalg.norm(np.asarray(trajectory.theta) - exact, axis=1)
+    assert trajectory.error_estimate.shape == trajectory.t.shape
+    assert trajectory.error_estimate[0] == 0
+    # Near rounding of θ there is nothing to estimate.
+    seen = true > 1e-11
+    assert seen.any()
+    ratio = trajectory.error_estimate[seen] / true[seen]
+    assert np.all((ratio > 1 / 3) & (ratio < 10))
+    assert trajectory.stats["error_estimate_gradients"] > trajectory.stats["gradients"]
+
+
+def test_error_estimate_at_an_event_at_every_step_and_of_an_ensemble(systems):
+    system = systems["quartic"]
+    flow = gf.GradientFlow(system.problem)
+    options = {"until": gf.events.loss_below(1e-2), "rtol": 1e-5}
+    event = gf.simulate(flow, system.start, system.t1, save=gf.every_step(), **options)
+    true = [float(jnp.linalg.norm(x - system.exact(float(t)))) for t, x in zip(event.t, event.theta, strict=True)]
+    np.testing.assert_allclose(event.error_estimate[1:], true[1:], rtol=0.7)
+    starts = jnp.stack([system.start, 0.7 * system.start])
+    both = gf.simulate(flow, starts, system.t1, save=gf.linear_spaced(0.0, system.t1, 5), **options)
+    assert both.error_estimate.shape == both.t.shape
+    assert np.all(both.error_estimate[:, 1:] > 0)
+    assert np.all(both.error_estimate < 1e-3)
