@@ -22,6 +22,7 @@ from gfsim.problems.networks.activations import (
     Tanh as Tanh,
 )
 from gfsim.problems.networks.base import AbstractNetwork as AbstractNetwork
+from gfsim.problems.networks.convolutional import Convolutional as Convolutional
 from gfsim.problems.networks.deep_linear import DeepLinear as DeepLinear
 from gfsim.problems.networks.diagonal_linear import DiagonalLinear as DiagonalLinear
 from gfsim.problems.networks.feed_forward import FeedForward as FeedForward
