@@ -152,4 +152,4 @@ class OptaxDescent(AbstractDescent):
 def _positive_step(step_size: float) -> Float[Array, ""]:
     if not (np.ndim(step_size) == 0 and step_size > 0 and np.isfinite(step_size)):
         raise ValueError(f"step_size must be a positive finite number, was {step_size}")
-    return jnp.asarray(np.asarray(step_size, float))
+    return jax.device_put(np.asarray(step_size, float))

@@ -1,7 +1,9 @@
 """Gradient flow."""
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from gfsim.dynamics.base import AbstractFlow
@@ -32,7 +34,7 @@ class GradientFlow(AbstractFlow):
         self._degree = None
         self.scale = None
         if scale is not None:
-            if not (scale > 0 and jnp.isfinite(scale)):
+            if not (scale > 0 and np.isfinite(scale)):
                 raise ValueError(f"scale must be a positive finite number, was {scale}")
             if problem.degree is None or problem.degree < 2:
                 raise ValueError(
@@ -40,7 +42,7 @@ class GradientFlow(AbstractFlow):
                     f"problem.degree was {problem.degree}"
                 )
             self._degree = problem.degree
-            self.scale = jnp.asarray(scale, float)
+            self.scale = jax.device_put(np.asarray(scale, float))
 
     def initial_state(self, theta0: Theta) -> Theta:
         return theta0

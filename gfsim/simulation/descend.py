@@ -114,7 +114,7 @@ class DescentRun:
             marks = np.array([0, self._last])
         else:
             marks = np.arange(self._last + 1)
-        self._marks = jnp.asarray(marks)
+        self._marks = jax.device_put(marks)
         self.walk, finite = begin(descent, events, self._marks, theta0)
         self.start = np.array(theta0)
         if not np.all(finite):
@@ -129,7 +129,7 @@ class DescentRun:
             stop, self.walk = notes["stop"], filled(self.walk)
         while stop < last and np.any(np.asarray(self.walk.count) == stop):
             stop = min(stop + chunk, last)
-            fixed = (self.dynamics, self._events, self._marks, jnp.asarray(np.asarray(stop)))
+            fixed = (self.dynamics, self._events, self._marks, jax.device_put(np.asarray(stop)))
             began = time.perf_counter()
             self.walk = advance(fixed, self.walk)
             meter.show(stop * self._step_size, int(np.max(np.asarray(self.walk.count))))

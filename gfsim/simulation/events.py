@@ -7,7 +7,9 @@ and the run ends there with a step of its own.
 import abc
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
+import numpy as np
 from equinox import AbstractVar
 from jaxtyping import Array, Float
 
@@ -88,14 +90,14 @@ def norm_reaches(r: float) -> AbstractEvent:
 
 def loss_below(l: float) -> AbstractEvent:
     """L(θ) ≤ l, l > 0."""
-    return _LogLossBelow(Outcome.loss_below, jnp.log(_positive("l", l)))
+    return _LogLossBelow(Outcome.loss_below, jax.device_put(np.log(_positive("l", l))))
 
 
 def log_loss_below(l: float) -> AbstractEvent:
     """log L(θ) ≤ l, in the log domain: l may be −1e6."""
-    if not jnp.isfinite(l):
+    if not np.isfinite(l):
         raise ValueError(f"l must be finite, was {l}")
-    return _LogLossBelow(Outcome.log_loss_below, jnp.asarray(l, float))
+    return _LogLossBelow(Outcome.log_loss_below, jax.device_put(np.asarray(l, float)))
 
 
 def gradient_below(g: float) -> AbstractEvent:
@@ -109,6 +111,6 @@ def separated() -> AbstractEvent:
 
 
 def _positive(name: str, value: float) -> Float[Array, ""]:
-    if not (value > 0 and jnp.isfinite(value)):
+    if not (value > 0 and np.isfinite(value)):
         raise ValueError(f"{name} must be positive and finite, was {value}")
-    return jnp.asarray(value, float)
+    return jax.device_put(np.asarray(value, float))

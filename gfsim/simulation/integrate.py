@@ -21,7 +21,7 @@ from gfsim.simulation.events import AbstractEvent
 from gfsim.simulation.step_control import Tolerance, first_step, next_step
 from gfsim.solvers.base import AbstractFlowSolver
 from gfsim.solvers.tableau import evaluations_per_step
-from gfsim.types import Scalar
+from gfsim.types import Scalar, Theta
 
 RUNNING, AT_END, AT_EVENT, STALLED, DIVERGED = range(5)
 
@@ -78,12 +78,13 @@ def begin(
     solver: dfx.AbstractSolver,
     events: tuple[AbstractEvent, ...],
     tolerance: Tolerance,
-    y: Carried,
+    theta0: Theta,
     end: Scalar,
-) -> tuple[Motion, Bool[Array, ""], Bool[Array, " events"]]:
-    """The motion that starts at clock 0 from `y`, whether Φ and the velocity are finite there, which events hold."""
+) -> tuple[Motion, Carried, Bool[Array, ""], Bool[Array, " events"]]:
+    """The motion that starts at clock 0, its start, whether Φ and the velocity are finite there, which events hold."""
     terms = terms_of(flow)
     clock = jnp.zeros_like(end)
+    y = Carried(flow.initial_state(theta0), jnp.zeros_like(end))
     slope = terms.vf(clock, y, None)
     potential = flow.potential(y.state)
     step = first_step(
@@ -114,7 +115,7 @@ def begin(
         energy_scale=jnp.abs(potential),
     )
     finite = jnp.isfinite(potential) & jnp.isfinite(optx.two_norm(slope))
-    return mount(flow, solver, motion), finite, _event_values(flow, events, y) >= 0
+    return mount(flow, solver, motion), y, finite, _event_values(flow, events, y) >= 0
 
 
 def _order(solver: dfx.AbstractSolver, terms: dfx.ODETerm) -> int:

@@ -90,14 +90,13 @@ class Run:
         self._looking_products = 0
 
         members = theta0.shape[:-1]
-        y = Carried(self._each(_initial_state, (flow,), theta0), jnp.asarray(np.zeros(members)))
-        # A copy on the host: the motion's buffers are reused in place.
-        self._start: Any = jax.tree.map(np.array, y)
-        tolerance = Tolerance(jnp.asarray(np.broadcast_to(np.asarray(tolerance.rtol), members)), tolerance.atol)
+        tolerance = Tolerance(jax.device_put(np.broadcast_to(np.asarray(tolerance.rtol), members)), tolerance.atol)
         self.motion: Motion
-        self.motion, finite, self._true_at_start = self._each(
-            integrate.begin, (flow, self.solver, events), tolerance, y, t1
+        self.motion, start, finite, self._true_at_start = self._each(
+            integrate.begin, (flow, self.solver, events), tolerance, theta0, t1
         )
+        # A copy on the host: the motion's buffers are reused in place.
+        self._start: Any = jax.tree.map(np.array, start)
         if not np.all(finite):
             which = "" if not self.ensemble else f" for members {np.flatnonzero(~np.asarray(finite))[:5].tolist()}"
             raise ValueError(f"theta0 must have a finite loss and gradient, had infinity or NaN{which}")
@@ -127,7 +126,7 @@ class Run:
             first = (slice(None), 0) if self.ensemble else (0,)
             jax.tree.map(lambda rows, x: rows.__setitem__(first, x), y, self._start)
             self._set(saved=np.ones(members, int))
-        self.kept = Kept(jnp.asarray(clock), jax.tree.map(jnp.asarray, y))
+        self.kept = jax.tree.map(jax.device_put, Kept(jax.device_put(clock), y))
 
     def go(self, max_steps: int, meter: LogTimeMeter, checkpoint: Checkpoint) -> None:
         """Advance until every member has ended, from the checkpoint where there is one."""
@@ -198,8 +197,8 @@ class Run:
         return np.asarray(np.asarray(self.motion.halt) == integrate.RUNNING)
 
     def _advance(self, budget: int) -> None:
-        times = None if self._times is None else jnp.asarray(self._times)
-        fixed = (self.dynamics, self.solver, self.events, times, jnp.asarray(np.asarray(budget)))
+        times = None if self._times is None else jax.device_put(self._times)
+        fixed = (self.dynamics, self.solver, self.events, times, jax.device_put(np.asarray(budget)))
         before = np.asarray(self.motion.saved)
         self.motion, self.kept = integrate.advance(fixed, self.motion, self.kept)
         if self._times is None:
@@ -233,7 +232,7 @@ class Run:
         )
 
     def _set(self, **changes: Any) -> None:
-        self.motion = dataclasses.replace(self.motion, **jax.tree.map(jnp.asarray, changes))
+        self.motion = dataclasses.replace(self.motion, **jax.tree.map(jax.device_put, changes))
 
     def _close(self) -> None:
         """Name how each member that no event ended came to its end."""
@@ -335,7 +334,3 @@ class Run:
             clock = np.concatenate([clock, last[None]])
         y = jax.tree.map(lambda *leaves: np.concatenate(leaves), *[y for _, y in pieces])
         return clock, y.state, y.dissipated
-
-
-def _initial_state(flow: AbstractFlow, theta0: Array) -> Any:
-    return flow.initial_state(theta0)

@@ -27,6 +27,8 @@ from gfsim.types import Theta
 
 Observable = Callable[[Problem, Theta], Array]
 
+SMALL_BLOCK, LARGE_BLOCK = 16, 1024
+
 # Below this a step's error is rounding.
 SMALLEST_RTOL = 1e-14
 
@@ -139,7 +141,7 @@ def _tolerance(theta0: Float[Array, "*members P"], rtol: float, atol: float | No
         absolute = 1e-3 * rtol * np.where(size > 0, size, 1e-6)
     else:
         absolute = np.full(theta0.shape[:-1], float(atol))
-    return Tolerance(jnp.asarray(np.asarray(rtol, float)), jnp.asarray(np.asarray(absolute, float)))
+    return Tolerance(jax.device_put(np.asarray(rtol, float)), jax.device_put(np.asarray(absolute, float)))
 
 
 def _checked_start(problem: Problem, theta0: Any) -> Float[Array, "*members P"]:
@@ -207,6 +209,24 @@ def _measure(
     return jax.lax.map(one, (clock, states), batch_size=max(1, 2**14 // problem.size))
 
 
+def _measure_in_blocks(
+    dynamics: AbstractFlow | AbstractDescent, observers: dict[str, Observable], rows: tuple[np.ndarray, Any]
+) -> _Measured:
+    """`_measure` of any number of rows, in blocks of two sizes: runs of different lengths share their compilation."""
+    total = rows[0].shape[0]
+    pieces, start = [], 0
+    while start < total:
+        block = LARGE_BLOCK if total - start >= LARGE_BLOCK else SMALL_BLOCK
+        own = jax.tree.map(lambda x: _padded(x[start : start + block], block), rows)  # noqa: B023
+        pieces.append(jax.tree.map(np.asarray, _measure(dynamics, observers, *own)))
+        start += block
+    return jax.tree.map(lambda *x: np.concatenate(x)[:total], *pieces)
+
+
+def _padded(array: np.ndarray, length: int) -> np.ndarray:
+    return np.concatenate([array, np.repeat(array[-1:], length - array.shape[0], axis=0)])
+
+
 def _trajectory(
     run: Run | DescentRun,
     observers: dict[str, Observable],
@@ -215,33 +235,28 @@ def _trajectory(
 ) -> Trajectory:
     members = run.rows()
     count, longest = len(members), max(clock.size for clock, _, _ in members)
-    # Rows are measured in blocks of a power of two, so that runs of different lengths share one compilation.
-    block = 1 << longest.bit_length()
 
-    def padded(array: np.ndarray, length: int) -> np.ndarray:
-        return np.concatenate([array, np.repeat(array[-1:], length - array.shape[0], axis=0)])
-
-    def stacked(which: int, length: int) -> Any:
-        return jax.tree.map(lambda *x: np.stack([padded(a, length) for a in x]), *[m[which] for m in members])
+    def stacked(which: int) -> Any:
+        return jax.tree.map(lambda *x: np.stack([_padded(a, longest) for a in x]), *[m[which] for m in members])
 
     def with_start(start: np.ndarray, rows: np.ndarray) -> np.ndarray:
         # The start goes first: its potential and conserved quantities are what the others are compared with.
-        return np.concatenate([start.reshape(count, 1, *rows.shape[2:]), rows[:, :-1]], axis=1)
+        return np.concatenate([start.reshape(count, 1, *rows.shape[2:]), rows], axis=1)
 
-    clock = with_start(np.zeros(count), stacked(0, block))
-    states = jax.tree.map(with_start, run.start, stacked(1, block))
-    flat = jax.tree.map(lambda x: x.reshape(count * block, *x.shape[2:]), (clock, states))
-    measured = _measure(run.dynamics, observers, *flat)
-    measured = jax.tree.map(lambda x: np.asarray(x).reshape(count, block, *x.shape[1:]), measured)
-    rows = jax.tree.map(lambda x: x[:, 1 : longest + 1], measured)
+    clock = with_start(np.zeros(count), stacked(0))
+    states = jax.tree.map(with_start, run.start, stacked(1))
+    flat = jax.tree.map(lambda x: x.reshape(count * (longest + 1), *x.shape[2:]), (clock, states))
+    measured = _measure_in_blocks(run.dynamics, observers, flat)
+    measured = jax.tree.map(lambda x: x.reshape(count, longest + 1, *x.shape[1:]), measured)
+    rows = jax.tree.map(lambda x: x[:, 1:], measured)
     fields = {
-        "t": stacked(0, longest),
+        "t": stacked(0),
         "log_t": rows.log_t,
         "theta": rows.theta,
         "observed": rows.observed,
         "valid": np.arange(longest) < np.array([[c.size] for c, _, _ in members]),
         "potential": rows.potential,
-        "dissipated": stacked(2, longest),
+        "dissipated": stacked(2),
         "conserved": rows.conserved,
         "start": jax.tree.map(lambda x: x[:, 0], {"potential": measured.potential, "conserved": measured.conserved}),
     }
@@ -250,7 +265,7 @@ def _trajectory(
         fields = jax.tree.map(lambda x: x[0], fields)
     stats = {**run.account(), "seconds": time.perf_counter() - began}
     trajectory = Trajectory(
-        **jax.tree.map(jnp.asarray, fields),
+        **jax.tree.map(jax.device_put, fields),
         outcome=outcomes if run.ensemble else outcomes[0],
         stats=stats,
         companion=None if companion is None else lambda: companion(trajectory),
