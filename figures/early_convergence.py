@@ -1,0 +1,157 @@
+"""Early convergence: (a) approach to blow-up, (b) first-layer weights, (c) scaling laws."""
+
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import xarray
+from matplotlib.figure import Figure
+
+from gfsim.plotting import COLOURS, power_law, residuals, shades, style, weight_images
+from gfsim.verification import fit_power_law
+from gfsim.verification.early_laws import direction_exponent
+
+MARKS: dict[str, dict[str, Any]] = {
+    "digits L=3": {"marker": "o", "color": COLOURS["flow"]},
+    "teacher L=3": {"marker": "s", "color": COLOURS["other"], "mfc": "none"},
+    "digits L=7": {"marker": "^", "color": COLOURS["gradient descent"]},
+    "teacher L=7": {"marker": "v", "color": COLOURS["central"], "mfc": "none"},
+}
+NEURONS = 4
+
+
+def figure(record: xarray.Dataset, venue: str) -> Figure:
+    """Two rows: (a) in its two panels and (b); then (c), each law with its residuals below."""
+    with style(venue):
+        width, _ = plt.rcParams["figure.figsize"]
+        fig: Any = plt.figure(figsize=(width, 0.78 * width))
+        upper, lower = fig.subfigures(2, 1, height_ratios=(1, 1.25))
+        left, right = upper.subfigures(1, 2, width_ratios=(2, 1.25))
+        approach(left, record.sel(case="digits L=3"))
+        weights(right, record)
+        laws(lower, record)
+    return fig
+
+
+def approach(fig, record: xarray.Dataset) -> None:
+    """Norm and direction against the time that is left, where the blow-up is a straight line."""
+    axes = fig.subplots(1, 2)
+    colours = [COLOURS["correlation flow"], *shades("flow", record.sizes["escape"])]
+    names = ["correlation flow", *(f"δ = {delta:g}" for delta in record["delta"].values)]
+    blow_up = float(record["blow_up"])
+    for path, colour, name in list(zip(record["path"].values, colours, names, strict=True)):
+        left = 1 - path[:, 0] / blow_up
+        style_ = {"color": colour, "lw": 2.2 if name == names[0] else 1.0, "zorder": 1 if name == names[0] else 2}
+        axes[0].loglog(left, path[:, 1], label=name, **style_)
+        axes[1].loglog(left, path[:, 2], **style_)
+        if name != names[0]:
+            for ax, value in zip(axes, path[-1, 1:], strict=True):
+                ax.plot(left[-1], value, "o", ms=3, color=colour, zorder=3)
+    nearest = float(np.min(1 - record["escape_time"] / blow_up))
+    for ax in axes:
+        ax.set_xlim(1.3, nearest / 4)
+        ax.set_xlabel("time left, $1 - \\tau/T^*$")
+    largest = float(record["escape_norm"] / record["delta"].min())
+    axes[0].set(ylabel="‖s‖ = ‖θ‖/δ", ylim=(0.7, 3 * largest))
+    lowest = record["path"].values[1:, :, 2].min()
+    axes[1].set(ylabel="$1 - \\cos(\\theta, \\hat u)$", ylim=(lowest / 10, 2))
+    axes[0].plot([], [], "o", ms=3, color=colours[-1], label=f"‖θ‖ = {float(record['escape_norm']):g}")
+    axes[0].legend(loc="upper left", handlelength=1.2, borderpad=0, labelspacing=0.25)
+    axes[0].set_title("(a) digits, two layers: norm", loc="left")
+    axes[1].set_title("direction", loc="left")
+
+
+def weights(fig, record: xarray.Dataset) -> None:
+    """The first-layer weights of the neurons that end as the largest, each row on its own scale."""
+    axes = fig.subplots(3, NEURONS, gridspec_kw={"hspace": 0.09})
+    every = record["weights"].values
+    chosen = np.argsort(-np.linalg.norm(every[-1], axis=1))[:NEURONS]
+    moments = zip(axes, every, record["moment_norm"].values, ("start", "plateau", "escape"), strict=True)
+    for row, images, norm, name in moments:
+        limit = np.abs(images).max()
+        weight_images(images[chosen], limit, axes=row)
+        label = row[0].text(0, 1.08, f"{name}: ‖θ‖ = {norm:.2g}, |w| ≤ {limit:.2g}", transform=row[0].transAxes, size=6)
+        # It spans the row, which the layout must not give to the first image.
+        label.set_in_layout(False)
+    # The second line makes room for the first row's label.
+    fig.suptitle("(b) first-layer weights\n", x=0.02, ha="left", size=7)
+
+
+def laws(fig, record: xarray.Dataset) -> None:
+    """‖s − u‖ and the escape's deficit against δ, the direction against the norm; residuals of each below."""
+    axes = fig.subplots(2, 3, height_ratios=(3, 1), sharex="col")
+    slopes: tuple[dict[str, float], dict[str, float]] = {}, {}
+    for index, (case, marks) in enumerate(MARKS.items()):
+        r = record.sel(case=case)
+        degree = int(r["degree"])
+        law = r["ladder"].values, r["error"].values, degree
+        power_law(*law, ax=axes[0, 0], label=case, **marks)
+        residuals(*law, ax=axes[1, 0], **marks)
+        growth = degree * (degree - 2) * float(r["kkt_value"])
+        deficit = growth * (r["blow_up"] - r["escape_time"]).values
+        escape = (r["delta"] / r["escape_norm"]).values, deficit, degree - 2, 1.0
+        power_law(*escape, ax=axes[0, 1], **marks)
+        residuals(*escape, ax=axes[1, 1], **marks)
+        own_time, own_norm, _ = r["path"].values[0].T
+        near = (own_norm > 1 / escape[0].max() / 1.3) & (own_norm < 1.3 / escape[0].min())
+        own = 1 / own_norm[near], growth * (float(r["blow_up"]) - own_time[near])
+        axes[0, 1].plot(*own, color=marks["color"], lw=0.7, ls="--", zorder=1)
+        axes[1, 1].plot(own[0], 100 * (own[1] / own[0] ** (degree - 2) - 1), color=marks["color"], lw=0.7, ls="--")
+        slopes[0][case] = fit_power_law(*law[:2]).exponent
+        slopes[1][case] = fit_power_law(*escape[:2]).exponent
+        if degree == 3:
+            direction(axes[:, 2], r.isel(shallow=index), marks, 0.99 - 0.1 * index)
+    titles = (
+        "(c) deviation ∝ $\\delta^L$",
+        "time left at escape ∝ $\\delta^{L-2}$",
+        "misalignment ∝ $\\rho^{-2\\kappa/LN^*}$",
+    )
+    for ax, title in zip(axes[0], titles, strict=True):
+        ax.set_title(title, loc="left")
+    note(axes[0, 0], 0.04, 0.95, 3, slopes[0], "L=3")
+    note(axes[0, 0], 0.22, 0.02, 7, slopes[0], "L=7")
+    note(axes[0, 1], 0.04, 0.60, 1, slopes[1], "L=3")
+    note(axes[0, 1], 0.04, 0.04, 5, slopes[1], "L=7")
+    axes[0, 0].set(ylabel="‖s − u‖ at ‖u‖ = 1.5")
+    axes[0, 1].set(ylabel="$L(L-2)N^*(T^* - \\tau_{esc})$")
+    axes[0, 2].set(ylim=(1e-22, 1e6), yticks=(1e-20, 1e-10, 1))
+    axes[0, 2].set(ylabel="$1 - \\cos(u, \\hat u)$")
+    axes[1, 0].set(ylabel="resid. [%]", xlabel="initial norm δ")
+    axes[1, 1].set(ylabel="resid. [%]", xlabel="δ / escape norm r")
+    axes[1, 2].set(ylabel="slope ratio", xlabel="norm ρ = ‖u‖")
+    for ax in axes[1]:
+        ax.margins(y=0.25)
+    for column in axes.T:
+        fig.align_ylabels(column)
+    axes[0, 0].plot([], [], color=COLOURS["theory"], lw=0.7, label="theory")
+    axes[0, 0].plot([], [], color=COLOURS["reference"], lw=0.7, ls="--", label="correlation flow's own")
+    handles = axes[0, 0].get_legend_handles_labels()
+    fig.legend(*handles, loc="outside upper center", ncols=6, columnspacing=1.2, handletextpad=0.4)
+
+
+def note(ax, x: float, y: float, predicted: float, slopes: dict[str, float], which: str) -> None:
+    """Predicted slope beside the measured ones of the digits and the teacher."""
+    measured = ", ".join(f"{value:.3f}" for case, value in slopes.items() if case.endswith(which))
+    text = f"{which}: theory {predicted}\n{measured}"
+    ax.text(x, y, text, transform=ax.transAxes, size=6, va="top" if y > 0.5 else "bottom")
+
+
+def direction(axes, record: xarray.Dataset, marks: dict, height: float) -> None:
+    """1 − cos along the correlation flow beside the line of the predicted slope; below, the local slope over it."""
+    _, norm, misalignment = record["turn"].values.T
+    norm, first = np.unique(norm, return_index=True)
+    misalignment = misalignment[first]
+    kept = misalignment > 1e-21
+    predicted = -2 * float(record["decay_rates"][0] / (record["degree"] * record["kkt_value"]))
+    at = np.searchsorted(norm, np.exp(16.0))
+    ends = np.exp(np.array([8.0, 25.0]))
+    axes[0].loglog(ends, misalignment[at] * (ends / norm[at]) ** predicted, color=COLOURS["theory"], lw=0.7)
+    axes[0].loglog(norm[kept], misalignment[kept], color=marks["color"])
+    measured = direction_exponent(record["turn"].values)
+    text = f"theory {-predicted / 2:.3f}, measured {measured:.3f}"
+    axes[0].text(1.0, height, text, transform=axes[0].transAxes, ha="right", va="top", size=6, color=marks["color"])
+    grid = np.exp(np.arange(1.0, np.log(norm[kept][-1]), 1.0))
+    values = np.interp(np.log(grid), np.log(norm[kept]), np.log(misalignment[kept]))
+    local = np.diff(values) / np.diff(np.log(grid)) / predicted
+    axes[1].axhline(1, color=COLOURS["theory"], lw=0.7)
+    axes[1].semilogx(np.sqrt(grid[1:] * grid[:-1]), local, **{**marks, "ms": 2, "ls": ""})

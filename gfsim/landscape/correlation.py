@@ -1,0 +1,162 @@
+"""KKT points of the neural correlation function on the unit sphere."""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import lineax as lx
+import numpy as np
+import optimistix as optx
+from jaxtyping import Float
+
+from gfsim.problems.problem import Problem
+from gfsim.types import Array, HessianMatrix, Scalar, Theta
+
+# Bounds the memory of a Hessian to this many gradients at once.
+_COLUMNS = 64
+
+
+class CorrelationPoint(NamedTuple):
+    """A point û of the sphere and what N does there.
+
+    - `direction`: û, shape (P,); `value`: N* = N(û); `multiplier`: λ = L·N*.
+    - `stationarity`: ‖∇N(û) − λû‖, in the units of N.
+    - `eigenvalues`: of P(∇²N − λI)P on the tangent space (P − 1 values, ascending), P = I − ûûᵀ; all negative at a
+      strict local maximum.
+    - `decay_rate`: κ = −(largest eigenvalue), at which the slowest direction error dies on the clock dσ = ρ^{L−2}dτ.
+    - `moved`: 1 − cos between û and the direction that was refined.
+    - `refined`: whether this is a KKT point, and the one nearby. Where it is False nothing else here is a KKT point's;
+      eigenvalues and decay rate are NaN.
+    """
+
+    direction: Theta
+    value: float
+    multiplier: float
+    stationarity: float
+    eigenvalues: Float[np.ndarray, "tangent"]
+    decay_rate: float
+    moved: float
+    refined: bool
+
+
+def correlation_kkt(problem: Problem, theta: Theta, tolerance: float = 1e-10, reach: float = 0.1) -> CorrelationPoint:
+    """The KKT point of max N(u) subject to ‖u‖ = 1 that Newton's method reaches from the direction of θ.
+
+    Solves ∇N(u) = μu, ½(1 − ‖u‖²) = 0 for (u, μ) ∈ R^{P+1}; by Euler's identity μ = L·N(û) at a solution. Where the
+    KKT points are not isolated (a network of degree 1, whose mass may be shared among equal neurons) the system is
+    singular and steps are least-squares steps. A dead neuron is no such case for activations of degree p ≥ 2: its
+    block of the matrix is −μI.
+
+    A point returned as refined is stationary to `tolerance`·max(1, |μ|) and within 1 − cos ≤ `reach` of θ. At a kink
+    of ∇N — a sample on the edge of a (leaky) ReLU of degree 1 — Newton's method cycles or leaves for a point far away,
+    and the result has `refined=False`.
+
+    Cost: dense matrices of size P + 1, so P up to a few thousand.
+
+    Raises ValueError for a network that is not homogeneous of degree at least 2, a θ of zero norm or not finite, and
+    a tolerance that is not positive.
+
+    Source: the problem is Kumar & Haupt's, arXiv 2403.08121; the Hessian's use as a rate is derived from it.
+    """
+    degree = _degree(problem, "correlation_kkt")
+    start = _direction(theta)
+    if not tolerance > 0:
+        raise ValueError(f"tolerance: must be positive, was {tolerance}")
+    u, stationarity = start, np.inf
+    for well_posed in (None, False):
+        u, stationarity = _refine(problem, start, degree, well_posed)
+        if float(stationarity) <= tolerance * max(1.0, abs(degree * float(problem.correlation(u)))):
+            break
+    value = float(problem.correlation(u))
+    moved = float(0.5 * jnp.sum((u - start) ** 2))
+    refined = bool(stationarity <= tolerance * max(1.0, degree * abs(value))) and moved <= reach
+    eigenvalues = np.full(problem.size - 1, np.nan)
+    if refined:
+        eigenvalues = _tangent_eigenvalues(np.asarray(_hessian(problem, u)), np.asarray(u), degree * value)
+    return CorrelationPoint(
+        direction=u,
+        value=value,
+        multiplier=degree * value,
+        stationarity=float(stationarity),
+        eigenvalues=eigenvalues,
+        decay_rate=-float(eigenvalues[-1]) if eigenvalues.size else np.inf,
+        moved=moved,
+        refined=refined,
+    )
+
+
+def time_to_blow_up(problem: Problem, theta: Theta) -> Scalar:
+    """ρ^{2−L}/(L(L−2)N(û)) with ρ = ‖θ‖, û = θ/ρ: the clock left to u' = ∇N(u) where û is a KKT point, L > 2.
+
+    On a KKT ray ρ' = L N* ρ^{L−1}. Elsewhere it is the bound that holds while N(û) only grows.
+
+    Raises ValueError for a degree of 2 or less, and where N(û) ≤ 0.
+    """
+    degree = _degree(problem, "time_to_blow_up", 3)
+    value = problem.correlation(_direction(theta))
+    if not value > 0:
+        raise ValueError(f"theta: must have a positive correlation N, was {value}")
+    return jnp.linalg.norm(theta) ** (2 - degree) / (degree * (degree - 2) * value)
+
+
+def layer_split(degree: int, layers: int) -> Float[np.ndarray, "layers"]:
+    """‖W_l‖² at a positive KKT point of W_m σ(… σ(W_1 x)), σ of degree p: p^{m−l}/Σ_k p^k, l = 1 … m.
+
+    [derived] Scaling layer l by c scales N by c^{p^{m−l}}, so ⟨W_l, ∂N/∂W_l⟩ = p^{m−l}N, and stationarity makes it
+    L N*‖W_l‖².
+    """
+    powers = float(degree) ** np.arange(layers - 1, -1, -1)
+    return powers / powers.sum()
+
+
+@eqx.filter_jit
+def _refine(problem: Problem, start: Theta, degree: int, well_posed: bool | None) -> tuple[Theta, Scalar]:
+    gradient = jax.grad(problem.correlation)
+
+    def residual(unknown: tuple[Theta, Scalar], _: None) -> tuple[Theta, Scalar]:
+        u, multiplier = unknown
+        return gradient(u) - multiplier * u, 0.5 * (1.0 - jnp.vdot(u, u))
+
+    solver = optx.Newton(rtol=1e-13, atol=1e-13, linear_solver=lx.AutoLinearSolver(well_posed=well_posed))
+    unknown = start, degree * problem.correlation(start)
+    u, _ = optx.root_find(residual, solver, unknown, max_steps=30, throw=False).value
+    u = u / jnp.linalg.norm(u)
+    # A step that broke down leaves NaN, which must not pass for a small residual.
+    stationarity = jnp.linalg.norm(gradient(u) - degree * problem.correlation(u) * u)
+    finite = jnp.isfinite(stationarity)
+    return jnp.where(finite, u, start), jnp.where(finite, stationarity, jnp.inf)
+
+
+@eqx.filter_jit
+def _hessian(problem: Problem, u: Theta) -> HessianMatrix:
+    def column(v: Theta) -> Theta:
+        return jax.jvp(jax.grad(problem.correlation), (u,), (v,))[1]
+
+    columns = jax.lax.map(column, jnp.eye(problem.size), batch_size=_COLUMNS)
+    return 0.5 * (columns + columns.T)
+
+
+def _tangent_eigenvalues(hessian: np.ndarray, u: np.ndarray, multiplier: float) -> Float[np.ndarray, "tangent"]:
+    # A Householder reflection takes û to the first axis; the rest of the rotated matrix is the tangent block, without
+    # the trivial eigenvalue that a projection would leave among the others.
+    w = u.copy()
+    w[0] += np.copysign(1.0, u[0])
+    w /= np.linalg.norm(w)
+    half = hessian - 2.0 * np.outer(w, w @ hessian)
+    rotated = half - 2.0 * np.outer(half @ w, w)
+    return np.linalg.eigvalsh(rotated[1:, 1:]) - multiplier
+
+
+def _degree(problem: Problem, who: str, least: int = 2) -> int:
+    degree = problem.degree
+    if degree is None or degree < least:
+        raise ValueError(f"{who} needs a network homogeneous of degree at least {least}, problem.degree was {degree}")
+    return degree
+
+
+def _direction(theta: Array) -> Theta:
+    norm = float(jnp.linalg.norm(theta))
+    if not (np.isfinite(norm) and norm > 0):
+        raise ValueError(f"theta: must have a positive, finite norm, was {norm}")
+    return theta / norm

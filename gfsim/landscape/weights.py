@@ -1,0 +1,29 @@
+"""How a network's weight is shared among its layers and neurons."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Float
+
+from gfsim.problems.networks import TwoLayer
+from gfsim.problems.problem import Problem
+from gfsim.types import Array, Scalar, Theta
+
+
+def layer_shares(problem: Problem, theta: Theta) -> Float[Array, "layers"]:
+    """‖W_l‖²/‖θ‖² of every trainable array, in the order of the network's fields."""
+    squares = jnp.stack([jnp.sum(w**2) for w in jax.tree.leaves(problem.network_at(theta))])
+    return squares / jnp.sum(squares)
+
+
+def effective_neurons(problem: Problem, theta: Theta) -> Scalar:
+    """The participation ratio (Σ_j m_j)²/Σ_j m_j² of a two-layer network's neurons, m_j = ‖w_j‖² + a_j².
+
+    1 where one neuron holds all the weight, k where k hold equal shares.
+
+    Raises ValueError for any other network.
+    """
+    network = problem.network_at(theta)
+    if not isinstance(network, TwoLayer):
+        raise ValueError(f"effective_neurons needs a gf.networks.TwoLayer, problem had {type(network).__name__}")
+    mass = jnp.sum(network.w**2, axis=1) + network.a**2
+    return jnp.sum(mass) ** 2 / jnp.sum(mass**2)

@@ -1,0 +1,97 @@
+"""Figure size, fonts and colours of a venue."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from types import MappingProxyType
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.colors import to_rgb
+from tueplots import bundles, figsizes
+
+_BUNDLES: dict[str, Callable[..., dict[str, Any]]] = {
+    "neurips": bundles.neurips2024,
+    "icml": bundles.icml2024,
+    "iclr": bundles.iclr2024,
+    "jmlr": bundles.jmlr2001,
+    "aistats": bundles.aistats2025,
+    "beamer": bundles.beamer_moml,
+}
+# Venues with two columns: width of the whole page and of one column. The others have one column.
+_FULL = {"icml": figsizes.icml2024_full, "aistats": figsizes.aistats2025_full}
+VENUES = tuple(_BUNDLES)
+
+# Okabe & Ito's palette, which people with any colour blindness can tell apart; a colour means one thing in all figures.
+COLOURS = MappingProxyType(
+    {
+        "flow": "#0072B2",
+        "gradient descent": "#D55E00",
+        "modified": "#009E73",
+        "central": "#CC79A7",
+        "theory": "#000000",
+        "correlation flow": "#E69F00",
+        "other": "#56B4E9",
+        "reference": "#777777",
+    }
+)
+
+
+def style(venue: str, column: str = "full") -> AbstractContextManager[None]:
+    """A context in which matplotlib draws for a venue: `with style("icml"): …`. No setting survives it.
+
+    `column` is "full" (the width of the text) or "half" (one of two columns, or half the text).
+
+    Text is set by matplotlib itself in DejaVu, which comes with it: the same file everywhere, without TeX.
+
+    Raises ValueError for a venue that is not one of neurips, icml, iclr, jmlr, aistats, beamer, or another column.
+    """
+    if venue not in _BUNDLES:
+        raise ValueError(f"venue must be one of {', '.join(VENUES)}, was {venue!r}")
+    if column not in ("full", "half"):
+        raise ValueError(f"column must be full or half, was {column!r}")
+    return mpl.rc_context({**_settings(venue, column), **_GFSIM})  # pyright: ignore[reportArgumentType]
+
+
+def _settings(venue: str, column: str) -> dict[str, Any]:
+    # Fonts and TeX are overridden by `_GFSIM`; not every bundle takes an option for them.
+    settings = dict(_BUNDLES[venue]())
+    if column == "full" and venue in _FULL:
+        settings |= _FULL[venue]()
+    elif column == "half" and venue not in _FULL:
+        width, height = settings["figure.figsize"]
+        settings["figure.figsize"] = (width / 2, height * 0.75)
+    return settings
+
+
+def shades(name: str, count: int) -> list[tuple[float, float, float]]:
+    """`count` lightnesses of one of `COLOURS`, from pale to full: an ordered family, such as a ladder of δ."""
+    full = to_rgb(COLOURS[name])
+    strengths = [1.0] if count == 1 else [0.4 + 0.6 * k / (count - 1) for k in range(count)]
+    return [tuple(1 - s * (1 - c) for c in full) for s in strengths]  # pyright: ignore[reportReturnType]
+
+
+_GFSIM: dict[str, Any] = {
+    "text.usetex": False,
+    "text.latex.preamble": "",
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.weight": "normal",
+    "axes.labelweight": "normal",
+    "axes.titleweight": "normal",
+    "mathtext.fontset": "dejavusans",
+    "font.size": 7,
+    "axes.labelsize": 7,
+    "axes.titlesize": 7,
+    "legend.fontsize": 6,
+    "xtick.labelsize": 6,
+    "ytick.labelsize": 6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.facecolor": "white",
+    "axes.linewidth": 0.6,
+    "lines.linewidth": 1.0,
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+    "savefig.dpi": 300,
+    "pdf.fonttype": 42,
+}

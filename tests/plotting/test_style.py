@@ -1,0 +1,83 @@
+"""Venues, colours, and no trace left behind."""
+
+import itertools
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+
+from gfsim.plotting import COLOURS, VENUES, power_law, residuals, shades, style, weight_images
+
+mpl.use("Agg")
+
+
+@pytest.mark.parametrize("venue", VENUES)
+@pytest.mark.parametrize("column", ["full", "half"])
+def test_every_venue_draws_and_leaves_no_trace(venue, column):
+    from matplotlib import pyplot as plt
+
+    before = dict(mpl.rcParams)
+    with style(venue, column):
+        fig, ax = plt.subplots()
+        ax.set_title("∝ ‖θ‖ ≤ 10⁻⁸, $\\kappa$")
+        fig.canvas.draw()
+        assert mpl.rcParams["font.sans-serif"] == ["DejaVu Sans"]
+        assert not mpl.rcParams["text.usetex"]
+        plt.close(fig)
+    assert dict(mpl.rcParams) == before
+
+
+def test_columns():
+    widths = {}
+    for venue, column in itertools.product(VENUES, ("full", "half")):
+        with style(venue, column):
+            widths[venue, column] = mpl.rcParams["figure.figsize"][0]
+    for venue in VENUES:
+        assert 0.4 < widths[venue, "half"] / widths[venue, "full"] < 0.6
+    assert widths["neurips", "full"] == 5.5
+
+
+def test_unknown_venue_and_column():
+    with pytest.raises(
+        ValueError, match=r"^venue must be one of neurips, icml, iclr, jmlr, aistats, beamer, was 'nature'$"
+    ):
+        style("nature")
+    with pytest.raises(ValueError, match=r"^column must be full or half, was 'third'$"):
+        style("icml", "third")
+
+
+def test_colours_differ_in_lightness_or_hue():
+    colours = [np.array(mpl.colors.to_rgb(colour)) for colour in COLOURS.values()]
+    assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(colours, 2)) > 0.25
+
+
+def test_shades_end_at_the_colour():
+    ladder = shades("flow", 3)
+    assert np.allclose(ladder[-1], mpl.colors.to_rgb(COLOURS["flow"]))
+    assert np.all(np.diff([sum(colour) for colour in ladder]) < 0)
+    assert len(shades("flow", 1)) == 1
+
+
+def test_curves_use_the_given_axes_and_return_artists():
+    from matplotlib import pyplot as plt
+
+    fig, (upper, lower) = plt.subplots(2)
+    x = np.array([0.1, 1.0, 10.0])
+    y = 3 * x**2 * np.array([1.0, 1.1, 1.0])
+    points, line = power_law(x, y, 2, 3.0, ax=upper, color="red")
+    assert points.axes is upper
+    assert points.get_color() == "red"
+    ends, values = line.get_data()
+    assert np.allclose(values, 3 * np.asarray(ends) ** 2)
+    assert np.allclose(residuals(x, y, 2, 3.0, ax=lower).get_ydata(), [0, 10, 0])
+    assert np.allclose(np.sum(np.log1p(residuals(x, y, 2, ax=lower).get_ydata() / 100)), 0)
+    plt.close(fig)
+
+
+def test_weight_images():
+    from matplotlib import pyplot as plt
+
+    fig, axes = plt.subplots(1, 2)
+    images = weight_images(np.arange(8.0).reshape(2, 4), 7.0, axes=axes)
+    assert np.array_equal(images[1].get_array(), [[4, 5], [6, 7]])
+    plt.close(fig)
