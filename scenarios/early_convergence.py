@@ -45,14 +45,14 @@ class EarlyConvergence(gf.Scenario):
     """Hidden neurons of the two-layer student of the teacher."""
     deltas: tuple[float, ...] = (1e-2, 3e-3, 1e-3)
     """Initial norms whose escape to 0.2 is timed where L = 3."""
-    deep_deltas: tuple[float, ...] = (0.1, 0.07, 0.05)
-    """Initial norms whose escape to 0.5 is timed where L = 7."""
+    deep_deltas: tuple[float, ...] = (0.08, 0.056, 0.04)
+    """Initial norms whose escape to 0.4 is timed where L = 7."""
     directions: int = 200
     """Random initial directions."""
 
     def __post_init__(self):
         super().__post_init__()
-        for name, norm in (("deltas", 0.2), ("deep_deltas", 0.5)):
+        for name, norm in (("deltas", 0.2), ("deep_deltas", 0.4)):
             value = getattr(self, name)
             if len(set(value)) < 2 or not all(0 < delta < norm for delta in value):
                 raise ValueError(f"{name} must be two or more different norms between 0 and {norm}, was {value}")
@@ -65,9 +65,8 @@ class EarlyConvergence(gf.Scenario):
         return dataclasses.replace(self, width=4, directions=40, rtol=1e-8)
 
     def simulate(self) -> xarray.Dataset:
-        followed = [functools.partial(self.follow, case) for case in CASES]
         spread = [functools.partial(self.spread, case, width) for case, width in zip(SHALLOW, (2, 1), strict=True)]
-        parts = in_parallel([*followed, *spread, self.leaky])
+        parts = in_parallel([*(functools.partial(self.follow, case) for case in CASES), *spread, self.leaky])
         cases = xarray.concat([laws for laws, *_ in parts[:4]], dim=xarray.IndexVariable("case", list(CASES)))
         turned = xarray.concat([part[1] for part in parts[:2]], dim="shallow")
         samples = xarray.concat([part[0] for part in parts[4:6]], dim="sample")
@@ -77,7 +76,7 @@ class EarlyConvergence(gf.Scenario):
         """The laws of one smooth case; of two layers also the turning to û, and of the digits the training."""
         start, deep = self.start(case), case not in SHALLOW
         ladder, deltas = ((0.35, 0.25, 0.18), self.deep_deltas) if deep else ((0.1, 0.03, 0.01), self.deltas)
-        laws, point = start.compare(ladder, deltas, 0.5 if deep else 0.2)
+        laws, point = start.compare(ladder, deltas, 0.4 if deep else 0.2)
         self.announce(f"{case}: û with N* = {point.value:.6g}, T* = {float(laws['blow_up']):.6g}")
         if deep:
             return (laws,)
@@ -124,7 +123,7 @@ class EarlyConvergence(gf.Scenario):
 
     def leaky(self) -> tuple[xarray.Dataset, ...]:
         """L = 2: escape times over four decades of δ, and how many neurons share the weight in the end."""
-        start, deltas = self.start("teacher", width=8, degree=1, slope=0.5), 10.0 ** -np.arange(2, 7)
+        start, deltas = self.start("teacher", width=24, degree=1, slope=0.5), 10.0 ** -np.arange(2, 7)
         limit = start.flow(LINEAR, 1e3, 1e9 * LINEAR)
         record = {
             "leaky_delta": ("decade", deltas),

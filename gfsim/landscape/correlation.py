@@ -15,6 +15,8 @@ from gfsim.types import Array, HessianMatrix, Scalar, Theta
 
 # Bounds the memory of a Hessian to this many gradients at once.
 _COLUMNS = 64
+# Of the ascent, in units of the multiplier's inverse.
+_STEP, _STEPS = 0.5, 500
 
 
 class CorrelationPoint(NamedTuple):
@@ -41,14 +43,16 @@ class CorrelationPoint(NamedTuple):
 
 
 def correlation_kkt(problem: Problem, theta: Theta, tolerance: float = 1e-10, reach: float = 0.1) -> CorrelationPoint:
-    """The KKT point of max N(u) subject to ‖u‖ = 1 that Newton's method reaches from the direction of θ.
+    """The KKT point of max N(u) subject to ‖u‖ = 1 that lies uphill of the direction of θ.
 
-    Solves ∇N(u) = μu, ½(1 − ‖u‖²) = 0 for (u, μ) ∈ R^{P+1}; by Euler's identity μ = L·N(û) at a solution. Where the
-    KKT points are not isolated (a network of degree 1, whose mass may be shared among equal neurons) the system is
-    singular and steps are least-squares steps. A dead neuron is no such case for activations of degree p ≥ 2: its
-    block of the matrix is −μI.
+    Where N > 0, half-unit steps of the ascent u' = ∇N(u)/(L N(u)) − u on the sphere come first, 500 of them. Newton's
+    method then solves ∇N(u) = μu, ½(1 − ‖u‖²) = 0 for (u, μ) ∈ R^{P+1}; by Euler's identity μ = L·N(û) at a solution.
+    Where the KKT points are not isolated (a network of degree 1, whose mass may be shared among equal neurons) the
+    system is singular and steps are least-squares steps. A dead neuron is no such case for activations of degree p ≥ 2:
+    its block of the matrix is −μI.
 
-    A point returned as refined is stationary to `tolerance`·max(1, |μ|) and within 1 − cos ≤ `reach` of θ. At a kink
+    A point returned as refined is stationary to `tolerance`·max(1, |μ|), and Newton's method went no further to it than
+    1 − cos = `reach`. At a kink
     of ∇N — a sample on the edge of a (leaky) ReLU of degree 1 — Newton's method cycles or leaves for a point far away,
     and the result has `refined=False`.
 
@@ -63,14 +67,15 @@ def correlation_kkt(problem: Problem, theta: Theta, tolerance: float = 1e-10, re
     start = _direction(theta)
     if not tolerance > 0:
         raise ValueError(f"tolerance: must be positive, was {tolerance}")
-    u, stationarity = start, np.inf
+    above = _ascend(problem, start, degree)
+    u, stationarity = above, np.inf
     for well_posed in (None, False):
-        u, stationarity = _refine(problem, start, degree, well_posed)
+        u, stationarity = _refine(problem, above, degree, well_posed)
         if float(stationarity) <= tolerance * max(1.0, abs(degree * float(problem.correlation(u)))):
             break
     value = float(problem.correlation(u))
-    moved = float(0.5 * jnp.sum((u - start) ** 2))
-    refined = bool(stationarity <= tolerance * max(1.0, degree * abs(value))) and moved <= reach
+    stationary = bool(stationarity <= tolerance * max(1.0, degree * abs(value)))
+    refined = stationary and float(0.5 * jnp.sum((u - above) ** 2)) <= reach
     eigenvalues = np.full(problem.size - 1, np.nan)
     if refined:
         eigenvalues = _tangent_eigenvalues(np.asarray(_hessian(problem, u)), np.asarray(u), degree * value)
@@ -81,7 +86,7 @@ def correlation_kkt(problem: Problem, theta: Theta, tolerance: float = 1e-10, re
         stationarity=float(stationarity),
         eigenvalues=eigenvalues,
         decay_rate=-float(eigenvalues[-1]) if eigenvalues.size else np.inf,
-        moved=moved,
+        moved=float(0.5 * jnp.sum((u - start) ** 2)),
         refined=refined,
     )
 
@@ -108,6 +113,17 @@ def layer_split(degree: int, layers: int) -> Float[np.ndarray, "layers"]:
     """
     powers = float(degree) ** np.arange(layers - 1, -1, -1)
     return powers / powers.sum()
+
+
+@eqx.filter_jit
+def _ascend(problem: Problem, start: Theta, degree: int) -> Theta:
+    def step(u: Theta, _: None) -> tuple[Theta, None]:
+        value, gradient = jax.value_and_grad(problem.correlation)(u)
+        # Half a step: the fastest mode, a two-layer network's balance, decays at p multipliers.
+        moved = u + _STEP * gradient / (degree * jnp.where(value > 0, value, 1.0))
+        return jnp.where(value > 0, moved / jnp.linalg.norm(moved), u), None
+
+    return jax.lax.scan(step, start, None, length=_STEPS)[0]
 
 
 @eqx.filter_jit

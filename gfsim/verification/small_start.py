@@ -125,9 +125,11 @@ class SmallStart:
 
 
 def scatter(
-    problem: Problem, starts: Float[Array, "members P"], clock: float, rtol: float
+    problem: Problem, starts: Float[Array, "members P"], clock: float, rtol: float, rounds: int = 4
 ) -> tuple["xarray.Dataset", landscape.Basins]:
     """Where the correlation flow takes many directions: an ensemble on the clock dσ = ρ^{L−2}dτ, sorted by KKT point.
+
+    It runs for `clock`, and again up to `rounds` times in all while a direction is unresolved.
 
     `label` (member,) as in `landscape.Basins`, `initial_value` N(u0), and `balance` (member, quantities), the conserved
     quantities at the start.
@@ -135,13 +137,19 @@ def scatter(
     import xarray
 
     starts = jax.vmap(unit)(starts)
-    run = simulate(CorrelationFlow(problem, polar=True), starts, clock, solver=dfx.Tsit5(), rtol=rtol)
-    found = landscape.basins(problem, run.theta[:, -1])
+    flow, at = CorrelationFlow(problem, polar=True), starts
+    # The norm overflows if the clock runs on; the flow is the same from the direction alone.
+    while True:
+        run = simulate(flow, at, clock, solver=dfx.Tsit5(), rtol=rtol)
+        found, rounds = landscape.basins(problem, run.theta[:, -1]), rounds - 1
+        if rounds < 1 or found.share(landscape.UNRESOLVED) == 0:
+            break
+        at = jax.vmap(unit)(run.theta[:, -1] / jnp.max(jnp.abs(run.theta[:, -1]), axis=1, keepdims=True))
     record = xarray.Dataset(
         {
             "label": ("member", found.labels),
             "initial_value": ("member", np.asarray(jax.lax.map(problem.correlation, starts))),
-            "balance": (("member", "conserved"), np.asarray(run.start["conserved"])),
+            "balance": (("member", "conserved"), np.asarray(jax.lax.map(problem.balancedness, starts))),
         }
     )
     return record, found

@@ -24,9 +24,9 @@ def record() -> xarray.Dataset:
 def lawful_record() -> xarray.Dataset:
     """What a solve would leave if N* = ½ in every case and every law held without corrections."""
     degree = np.array([3, 3, 7, 7])
-    norm = np.array([0.2, 0.2, 0.5, 0.5])
+    norm = np.array([0.2, 0.2, 0.4, 0.4])
     ladder = np.array([[0.1, 0.03, 0.01]] * 2 + [[0.35, 0.25, 0.18]] * 2)
-    delta = np.array([[1e-2, 3e-3, 1e-3]] * 2 + [[0.1, 0.07, 0.05]] * 2)
+    delta = np.array([[1e-2, 3e-3, 1e-3]] * 2 + [[0.08, 0.056, 0.04]] * 2)
     power = (degree - 2)[:, None]
     deficit = (delta / norm[:, None]) ** power / (degree[:, None] * power * N_STAR)
     rho = np.exp(np.linspace(0, 25, 1000))
@@ -133,7 +133,7 @@ def test_a_measured_nan_fails(record, name):
         ("deltas", (1e-2, 0.0), r"deltas must be two or more different norms between 0 and 0.2, was \(0.01, 0.0\)"),
         ("deltas", (1e-2,), "deltas must be two or more different norms"),
         ("deltas", (1e-2, math.nan), "deltas must be two or more different norms"),
-        ("deep_deltas", (0.1, 0.6), "deep_deltas must be two or more different norms between 0 and 0.5"),
+        ("deep_deltas", (0.1, 0.6), "deep_deltas must be two or more different norms between 0 and 0.4"),
         ("width", 0, "width must lie between 2 and 200, was 0"),
         ("teacher_width", 1, "teacher_width must lie between 2 and 200, was 1"),
         ("directions", 5, "directions must lie between 20 and 10000, was 5"),
