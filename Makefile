@@ -38,7 +38,7 @@ $(STAMPS)/test $(STAMPS)/lint: $(STAMPS)/%: $(STAMPS)/run
 	@touch $@
 
 demo: $(STAMPS)/run
-	@$(BIN)/gfsim run early-convergence
+	@$(BIN)/gfsim run early-convergence --no-deep
 
 test: $(STAMPS)/test
 	@$(BIN)/python -m pytest -n 2

@@ -63,7 +63,7 @@ def approach(fig, record: xarray.Dataset) -> None:
 
 def weights(fig, record: xarray.Dataset) -> None:
     """The first-layer weights of the neurons that end as the largest, each row on its own scale."""
-    axes = fig.subplots(3, NEURONS, gridspec_kw={"hspace": 0.09})
+    axes = fig.subplots(3, NEURONS, gridspec_kw={"hspace": 0.12})
     every = record["weights"].values
     chosen = np.argsort(-np.linalg.norm(every[-1], axis=1))[:NEURONS]
     moments = zip(axes, every, record["moment_norm"].values, ("start", "plateau", "escape"), strict=True)
@@ -81,7 +81,8 @@ def laws(fig, record: xarray.Dataset) -> None:
     """‖s − u‖ and the escape's deficit against δ, the direction against the norm; residuals of each below."""
     axes = fig.subplots(2, 3, height_ratios=(3, 1), sharex="col")
     slopes: tuple[dict[str, float], dict[str, float]] = {}, {}
-    for index, (case, marks) in enumerate(MARKS.items()):
+    for index, case in enumerate(record["case"].values):
+        marks = MARKS[case]
         r = record.sel(case=case)
         degree = int(r["degree"])
         law = r["ladder"].values, r["error"].values, degree
@@ -109,9 +110,10 @@ def laws(fig, record: xarray.Dataset) -> None:
     for ax, title in zip(axes[0], titles, strict=True):
         ax.set_title(title, loc="left")
     note(axes[0, 0], 0.04, 0.95, 3, slopes[0], "L=3")
-    note(axes[0, 0], 0.22, 0.02, 7, slopes[0], "L=7")
     note(axes[0, 1], 0.04, 0.60, 1, slopes[1], "L=3")
-    note(axes[0, 1], 0.04, 0.04, 5, slopes[1], "L=7")
+    if record.sizes["case"] > 2:
+        note(axes[0, 0], 0.22, 0.02, 7, slopes[0], "L=7")
+        note(axes[0, 1], 0.04, 0.04, 5, slopes[1], "L=7")
     axes[0, 0].set(ylabel="‖s − u‖ at ‖u‖ = 1.5")
     axes[0, 1].set(ylabel="$L(L-2)N^*(T^* - \\tau_{esc})$")
     axes[0, 2].set(ylim=(1e-22, 1e6), yticks=(1e-20, 1e-10, 1))
@@ -121,6 +123,8 @@ def laws(fig, record: xarray.Dataset) -> None:
     axes[1, 2].set(ylabel="slope ratio", xlabel="norm ρ = ‖u‖")
     for ax in axes[1]:
         ax.margins(y=0.25)
+        # Less than a decade would otherwise be labelled at every tick.
+        ax.xaxis.set_minor_formatter("")
     for column in axes.T:
         fig.align_ylabels(column)
     axes[0, 0].plot([], [], color=COLOURS["theory"], lw=0.7, label="theory")

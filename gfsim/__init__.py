@@ -9,6 +9,8 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from gfsim import landscape as landscape
+    from gfsim import plotting as plotting
     from gfsim import solvers as solvers
     from gfsim import verification as verification
     from gfsim.dynamics import CorrelationFlow as CorrelationFlow

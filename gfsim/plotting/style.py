@@ -92,6 +92,6 @@ _GFSIM: dict[str, Any] = {
     "lines.linewidth": 1.0,
     "legend.frameon": False,
     "figure.constrained_layout.use": True,
-    "savefig.dpi": 300,
+    "figure.dpi": 300,
     "pdf.fonttype": 42,
 }

@@ -24,6 +24,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+import gfsim
+
 # Seconds between two writes: what a kill can cost.
 INTERVAL = 10.0
 SUFFIX = ".checkpoint"
@@ -44,7 +46,8 @@ def checkpoints_in(folder: Path) -> Iterator[None]:
 def fingerprint(*arguments: PyTree) -> str:
     """A hash of everything that determines a run: structure, arrays, functions, and the versions that compute."""
     digest = hashlib.sha256()
-    for package in ("gfsim", "jax", "jaxlib", "diffrax", "equinox"):
+    digest.update(f"gfsim {gfsim.__version__}\n".encode())
+    for package in ("jax", "jaxlib", "diffrax", "equinox"):
         digest.update(f"{package} {version(package)}\n".encode())
     _digest(digest, arguments)
     return digest.hexdigest()

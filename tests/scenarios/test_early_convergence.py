@@ -171,6 +171,12 @@ def test_figure(record, venue):
     plt.close(fig)
 
 
+def test_without_the_deep_cases(record):
+    held = verdicts(record.isel(case=slice(2)))
+    assert all(held.values())
+    assert not any("L=7" in name for name in held)
+
+
 def test_claims_name_their_source(record):
     for claim in EarlyConvergence().claims(record):
         assert "arXiv" in claim.source or claim.source in ("counted", "numerics")
