@@ -82,6 +82,7 @@ def _run(name: str, arguments: Sequence[str]) -> int:
     listing = find(name)
     prepare_jax()
     scenario, options = cl.parse_run(listing, load_scenario(listing), arguments)
+    _check_venue(options.venue)
     label = _label(listing, options)
     path = options.record(label)
     # With --json, whatever a scenario prints must not reach standard output.
@@ -119,6 +120,7 @@ def _draw(command: cl.Draw) -> int:
     from gfsim.workbench.record import load_record
 
     listing = find(command.name)
+    _check_venue(command.venue)
     label = _label(listing, command)
     path = command.record(label)
     record = load_record(path)
@@ -129,6 +131,13 @@ def _draw(command: cl.Draw) -> int:
         raise ValueError(f"scenario must have a figure to draw, was {listing.name} without one")
     _print_figures(figures)
     return HOLDS
+
+
+def _check_venue(venue: str) -> None:
+    # Before anything is solved, which may take minutes.
+    from gfsim.plotting import style
+
+    style(venue)
 
 
 def _draw_record(listing: Listing, record, options: cl.Files, label: str) -> list[Path]:

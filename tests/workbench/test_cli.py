@@ -171,6 +171,8 @@ def test_help_of_a_scenario_shows_its_fields(house, capsys):
         (["run", "unit-parabola", "--rtol", "nan"], "rtol must lie between 0 and 1, was nan.*"),
         (["run", "unit-parabola", "--seed", "-1"], "seed must be at least 0, was -1.*"),
         (["run", "unit-parabola", "--table", "html"], ".*'html'.*--table.*'text', 'tex'.*"),
+        (["run", "unit-parabola", "--venue", "nowhere"], "venue must be one of neurips, .*, was 'nowhere'"),
+        (["draw", "unit-parabola", "--venue", "nowhere"], "venue must be one of neurips, .*, was 'nowhere'"),
         (["draw", "unit-parabola"], "record must be an existing file, was 'records/unit-parabola.nc'"),
     ],
 )
