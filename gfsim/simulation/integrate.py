@@ -258,17 +258,16 @@ def locate(
 
     def crossing(event: AbstractEvent) -> Scalar:
         def value(clock: Scalar, args: Any) -> Scalar:
-            inside = event.value(flow.problem, flow.parameters(path.evaluate(clock).state))
-            # Dense output need not reproduce the ends to the last bit; the signs there are known.
-            inside = jnp.where(clock >= target, jnp.maximum(inside, 0.0), inside)
-            return jnp.where(clock <= motion.clock, jnp.minimum(inside, -jnp.finfo(float).tiny), inside)
+            return event.value(flow.problem, flow.parameters(path.evaluate(clock).state))
 
+        # The signs at the ends are known: asking for them again would compile the path twice more, with a run-time
+        # check that keeps the program out of JAX's persistent cache. 52 halvings are all that float64 resolves.
         found = optx.root_find(
             value,
-            optx.Bisection(rtol=1e-14, atol=0.0),
+            optx.Bisection(rtol=0.0, atol=0.0, flip=False),
             motion.clock + motion.step / 2,
             options={"lower": motion.clock, "upper": target},
-            max_steps=100,
+            max_steps=52,
             throw=False,
         ).value
         happened = event.value(flow.problem, flow.parameters(y.state)) >= 0

@@ -27,6 +27,10 @@ def draw(figure_file: Path, record: "xarray.Dataset", venue: str, folder: Path, 
     if not callable(getattr(module, "figure", None)):
         raise ValueError(f"{figure_file} must define figure(record, venue), was without it")
     figure = module.figure(record, venue)
+    # The layout is solved once for the three files; with an engine left, each would be drawn twice.
+    if engine := figure.get_layout_engine():
+        engine.execute(figure)
+        figure.set_layout_engine(None)
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     with mpl.rc_context({"svg.hashsalt": "gfsim"}):
