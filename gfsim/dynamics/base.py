@@ -1,6 +1,7 @@
 """The interface of everything that moves continuously."""
 
 import abc
+from typing import ClassVar
 
 import equinox as eqx
 from equinox import AbstractVar
@@ -18,6 +19,8 @@ class AbstractFlow(eqx.Module):
     """
 
     problem: AbstractVar[Problem]
+    # Whether the Jacobian of the vector field is symmetric: only then may a solver factorise it as such.
+    symmetric: ClassVar[bool] = False
 
     @abc.abstractmethod
     def initial_state(self, theta0: Theta) -> PyTree[Float[Array, "..."]]:

@@ -1,5 +1,7 @@
 """Gradient flow."""
 
+from typing import ClassVar
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -26,6 +28,7 @@ class GradientFlow(AbstractFlow):
     """
 
     problem: Problem
+    symmetric: ClassVar[bool] = True
     scale: Float[Array, ""] | None
     _degree: int | None = eqx.field(static=True)
 

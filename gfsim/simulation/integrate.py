@@ -188,7 +188,7 @@ def attempt(
     remaining = motion.end - motion.clock
     step = motion.step
     if isinstance(solver, AbstractFlowSolver):
-        step = jnp.minimum(step, solver.longest_step(motion.solver_state))
+        step = solver.step_size(motion.solver_state, step)
     # Two even steps are better than a long one and a sliver.
     step = jnp.where(step >= remaining, remaining, jnp.where(2 * step > remaining, remaining / 2, step))
     last = step >= remaining

@@ -21,13 +21,15 @@ from gfsim.simulation.outcome import Outcome
 from gfsim.simulation.progress import LogTimeMeter
 from gfsim.simulation.save import EveryStep, SaveAt
 from gfsim.simulation.step_control import Tolerance
-from gfsim.solvers.base import AbstractFlowSolver
+from gfsim.solvers.bdf import BDF
 from gfsim.solvers.chebyshev import RKC
 from gfsim.solvers.choose import Chooser
 from gfsim.solvers.spectral_radius import generic_direction, power_iteration
 
 EVERY_STEP_SLOTS = 256
 LONGEST_CHUNK = 4096
+# Parameters above which no dense Hessian is kept: 8 MB each for it and its factor.
+LARGEST_DENSE = 1000
 
 
 @eqx.filter_jit
@@ -60,10 +62,24 @@ def prepared(solver: dfx.AbstractSolver, tolerance: Tolerance) -> dfx.AbstractSo
     """A user's solver as the loop needs it: RKC looks at the state alone, implicit root finders get the tolerances."""
     if isinstance(solver, RKC):
         return dataclasses.replace(solver, stiff=integrate.flow_state)
+    if isinstance(solver, BDF):
+        return dataclasses.replace(
+            solver, stiff=integrate.flow_state, rtol=float(tolerance.rtol), atol=float(jnp.min(tolerance.atol))
+        )
     if isinstance(solver, dfx.AbstractImplicitSolver):
         finder = dfx.VeryChord(rtol=float(tolerance.rtol), atol=float(jnp.min(tolerance.atol)))
         return eqx.tree_at(lambda s: s.root_finder, solver, finder)
     return solver
+
+
+def _chooser(flow: AbstractFlow, theta0: Float[Array, "*members P"], tolerance: Tolerance) -> Chooser:
+    size = theta0.shape[-1]
+    # In an ensemble every member would renew its Hessian whenever one of them has to.
+    dense = flow.symmetric and theta0.ndim == 1 and size <= LARGEST_DENSE
+    stabilised, implicit = prepared(RKC(), tolerance), prepared(BDF(), tolerance)
+    assert isinstance(stabilised, RKC)
+    assert isinstance(implicit, BDF)
+    return Chooser(float(tolerance.rtol), stabilised, implicit if dense else None, size)
 
 
 class Run:
@@ -83,7 +99,7 @@ class Run:
         self.events = events
         self.ensemble = theta0.ndim == 2
         self._save = save
-        self._chooser = Chooser(float(tolerance.rtol), RKC(stiff=integrate.flow_state)) if solver is None else None
+        self._chooser = _chooser(flow, theta0, tolerance) if solver is None else None
         self.solver = self._chooser.solver if self._chooser else prepared(solver, tolerance)  # type: ignore[arg-type]
         self.used = [type(self.solver).__name__]
         self._direction: Any = None
@@ -263,7 +279,7 @@ class Run:
         running = self._running()
         now = self._marks()
         middle = lambda values: float(np.median(values[running]))  # noqa: E731
-        if isinstance(self.solver, AbstractFlowSolver):
+        if isinstance(self.solver, RKC):
             rate = self.motion.solver_state.radius
         else:
             first = self._direction is None

@@ -7,7 +7,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 
 class AbstractFlowSolver(dfx.AbstractAdaptiveSolver):
-    """A diffrax solver that counts its work, keeps what a rejected step taught it, and knows its longest step.
+    """A diffrax solver that counts its work, keeps what a rejected step taught it, and has a say in its step size.
 
     Plain `diffrax.diffeqsolve` needs none of the three and works without them.
     """
@@ -17,8 +17,8 @@ class AbstractFlowSolver(dfx.AbstractAdaptiveSolver):
         """(evaluations of the field, Jacobian–vector products) spent so far."""
 
     @abc.abstractmethod
-    def longest_step(self, state: PyTree) -> Float[Array, ""]:
-        """The longest step worth trying, infinite where there is no limit."""
+    def step_size(self, state: PyTree, proposed: Float[Array, ""]) -> Float[Array, ""]:
+        """The step to try where the error control proposes `proposed`."""
 
     @abc.abstractmethod
     def after_rejection(self, before: PyTree, after: PyTree) -> PyTree:

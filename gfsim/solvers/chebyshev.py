@@ -137,9 +137,10 @@ class RKC(AbstractFlowSolver):
     def work(self, state: RKCState) -> tuple[Int[Array, ""], Int[Array, ""]]:
         return state.gradients, state.products
 
-    def longest_step(self, state: RKCState) -> Float[Array, ""]:
+    def step_size(self, state: RKCState, proposed: Float[Array, ""]) -> Float[Array, ""]:
         radius = self.safety * state.radius
-        return jnp.where(radius > 0, stability_interval(self.max_stages) / jnp.where(radius > 0, radius, 1.0), jnp.inf)
+        longest = stability_interval(self.max_stages) / jnp.where(radius > 0, radius, 1.0)
+        return jnp.where(radius > 0, jnp.minimum(proposed, longest), proposed)
 
     def after_rejection(self, before: RKCState, after: RKCState) -> RKCState:
         return eqx.tree_at(lambda s: s.slope, after, before.slope)

@@ -1,11 +1,12 @@
 """The choice of a solver by measured stiffness, while the run goes on."""
 
+import math
 from typing import Any
 
 import diffrax as dfx
 import numpy as np
 
-from gfsim.solvers.base import AbstractFlowSolver
+from gfsim.solvers.bdf import BDF
 from gfsim.solvers.chebyshev import RKC
 from gfsim.solvers.tableau import real_stability_limit
 
@@ -13,26 +14,37 @@ from gfsim.solvers.tableau import real_stability_limit
 TIGHT = 1e-8
 FIRST_LOOK = 32
 LONGEST_PATIENCE = 2048
+EXPLICIT, STABILISED, IMPLICIT = range(3)
 
 
 class Chooser:
-    """Chooses between an explicit Runge–Kutta method and RKC, and changes its mind when the measurements do.
+    """Chooses between an explicit Runge–Kutta method, RKC and BDF, and changes its mind when the measurements do.
 
     An explicit method whose accuracy-limited step h meets its stability limit (hρ near the real stability interval)
-    hands over to RKC; RKC whose steps an explicit method could take as well hands back. Each change is judged by its
-    own cost, gradients plus twice the Hessian products per unit of clock: one that did not pay is undone, and the
-    next look is put off.
+    hands over to RKC; RKC whose steps an explicit method could take as well hands back. RKC whose stages cost more than
+    a dense Hessian hands over to BDF, where there is one, and is handed back to when they no longer would. Each change
+    is judged by its own cost, gradients plus twice the Hessian products per unit of clock: one that did not pay is
+    undone, and the next look is put off.
     """
 
-    def __init__(self, rtol: float, stabilised: RKC):
-        self._explicit = dfx.Dopri8() if rtol <= TIGHT else dfx.Tsit5()
-        self._stabilised = stabilised
-        self._limit = real_stability_limit(type(self._explicit))
+    def __init__(self, rtol: float, stabilised: RKC, implicit: BDF | None = None, size: int = 0):
+        explicit = dfx.Dopri8() if rtol <= TIGHT else dfx.Tsit5()
+        self._solvers: tuple[dfx.AbstractSolver, ...] = (explicit, stabilised)
+        if implicit is not None:
+            self._solvers += (implicit,)
+        self._limit = real_stability_limit(type(explicit))
+        # A Hessian is P products, worth two gradients each, and serves for about two steps.
+        self._dense_stages = 20 + size
+        self._at, self._from = EXPLICIT, EXPLICIT
         self._patience = FIRST_LOOK
         self._rate_before: float | None = None
-        self.solver: dfx.AbstractSolver = self._explicit
         self.next_look = FIRST_LOOK
         self.reason = "not stiff: its steps are limited by accuracy"
+
+    @property
+    def solver(self) -> dfx.AbstractSolver:
+        """The solver chosen now."""
+        return self._solvers[self._at]
 
     def look(self, attempts: int, span: float, step: float, work: int, decay: float, remaining: float) -> bool:
         """Reconsider after `attempts` attempted steps in all; True if `solver` changed.
@@ -47,7 +59,8 @@ class Chooser:
     def notes(self) -> dict[str, Any]:
         """All that this chooser knows, for `recall`."""
         return {
-            "stabilised": self.solver is self._stabilised,
+            "at": self._at,
+            "from": self._from,
             "patience": self._patience,
             "rate_before": self._rate_before,
             "next_look": self.next_look,
@@ -56,7 +69,7 @@ class Chooser:
 
     def recall(self, notes: dict[str, Any]) -> None:
         """Go on from what `notes` said."""
-        self.solver = self._stabilised if notes["stabilised"] else self._explicit
+        self._at, self._from = notes["at"], notes["from"]
         self._patience, self._rate_before = notes["patience"], notes["rate_before"]
         self.next_look, self.reason = notes["next_look"], notes["reason"]
 
@@ -65,30 +78,39 @@ class Chooser:
             return False
         rate = work / span
         stretch = step * decay
-        explicit = not isinstance(self.solver, AbstractFlowSolver)
         judged, self._rate_before = self._rate_before, None
         if judged is not None and rate > judged:
-            return self._switch(
-                None, f"the other solver cost {rate / judged:.1f} times as many gradients per unit of clock"
-            )
+            cost = f"{rate / judged:.1f} times as many gradients per unit of clock"
+            return self._switch(self._from, None, f"{self._name(self._at)} cost {cost}")
         if remaining < 30 * step:
             return False
-        if explicit and stretch > 0.5 * self._limit:
-            reason = (
-                f"stiff: steps of {type(self.solver).__name__} met their stability limit, "
-                f"hρ = {stretch:.2g} of {self._limit:.2g}"
-            )
-            return self._switch(rate, reason)
-        # An order-2 step is shorter than the explicit method's would be: only a clear sign counts.
-        if not explicit and stretch < 0.2 * self._limit:
-            return self._switch(rate, f"no longer stiff: hρ = {stretch:.2g} is within the explicit stability limit")
+        if self._at == EXPLICIT:
+            if stretch > 0.5 * self._limit:
+                limit = f"hρ = {stretch:.2g} of {self._limit:.2g}"
+                name = self._name(EXPLICIT)
+                return self._switch(STABILISED, rate, f"stiff: steps of {name} met their stability limit, {limit}")
+        else:
+            stages = 1.3 * math.sqrt(stretch)
+            # An order-2 step is shorter than the explicit method's would be: only a clear sign counts.
+            if stretch < 0.2 * self._limit:
+                reason = f"no longer stiff: hρ = {stretch:.2g} is within the explicit stability limit"
+                return self._switch(EXPLICIT, rate, reason)
+            if self._at == STABILISED and IMPLICIT < len(self._solvers) and stages > self._dense_stages:
+                reason = f"very stiff: {stages:.0f} stages a step cost more than a dense Hessian, hρ = {stretch:.2g}"
+                return self._switch(IMPLICIT, rate, reason)
+            if self._at == IMPLICIT and stages < 0.25 * self._dense_stages:
+                reason = f"less stiff: {stages:.0f} stages a step cost less than a dense Hessian, hρ = {stretch:.2g}"
+                return self._switch(STABILISED, rate, reason)
         # A quiet look is a reason to look less often.
         self._patience = min(2 * self._patience, LONGEST_PATIENCE)
         return False
 
-    def _switch(self, rate: float | None, reason: str) -> bool:
-        self.solver = self._explicit if self.solver is self._stabilised else self._stabilised
+    def _switch(self, to: int, rate: float | None, reason: str) -> bool:
+        self._at, self._from = to, self._at
         self._rate_before = rate
         self._patience = min(2 * self._patience, LONGEST_PATIENCE)
         self.reason = reason
         return True
+
+    def _name(self, which: int) -> str:
+        return type(self._solvers[which]).__name__

@@ -38,6 +38,8 @@ def prepare_jax() -> None:
     os.environ.update({name.upper(): str(value) for name, value in settings.items()})
     # XLA reports its own tuning hints as missing processor features whenever it reads the cache.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # Small factorisations by several threads are a hundred times slower where other runs share the cores.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if "jax" in sys.modules:
         import jax
 

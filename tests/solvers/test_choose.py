@@ -4,7 +4,7 @@ import diffrax as dfx
 import numpy as np
 import pytest
 
-from gfsim.solvers import RKC, real_stability_limit
+from gfsim.solvers import BDF, RKC, real_stability_limit
 from gfsim.solvers.choose import FIRST_LOOK, Chooser
 
 
@@ -49,7 +49,7 @@ def test_a_change_that_did_not_pay_is_undone_and_not_soon_repeated():
     assert look(choice, decay=34.0)
     assert look(choice, span=0.1, work=60, decay=34.0)
     assert isinstance(choice.solver, dfx.Tsit5)
-    assert "10.0 times as many gradients" in choice.reason
+    assert "RKC cost 10.0 times as many gradients" in choice.reason
     assert choice._patience == 4 * FIRST_LOOK
 
 
@@ -58,3 +58,26 @@ def test_no_change_for_the_last_few_steps_or_without_information():
     assert not look(choice, decay=34.0, remaining=1.0)
     assert not look(choice, decay=np.nan)
     assert not look(choice, span=0.0)
+
+
+def test_stages_that_cost_more_than_a_dense_hessian_hand_over_to_bdf_and_back():
+    choice = Chooser(1e-6, RKC(), BDF(), size=100)
+    assert look(choice, decay=34.0)
+    assert not look(choice, span=500.0, step=50.0, work=300, decay=34.0)  # hρ = 1700: 54 stages
+    assert look(choice, span=5e3, step=500.0, decay=34.0, work=1000, remaining=1e6)  # 170 stages
+    assert isinstance(choice.solver, BDF)
+    assert "169 stages" in choice.reason
+    assert not look(choice, span=5e3, step=500.0, decay=34.0, work=900, remaining=1e6)
+    assert look(choice, span=5.0, step=5.0, decay=34.0, remaining=1e6)
+    assert isinstance(choice.solver, RKC)
+    assert "less stiff" in choice.reason
+
+
+def test_what_the_chooser_notes_is_all_it_recalls():
+    choice, other = (Chooser(1e-6, RKC(), BDF(), size=100) for _ in range(2))
+    assert look(choice, decay=34.0)
+    assert look(choice, span=5e3, step=500.0, decay=34.0, work=1, remaining=1e6)
+    other.recall(choice.notes())
+    assert isinstance(other.solver, BDF)
+    assert look(other, span=1.0, work=1000, decay=34.0)
+    assert isinstance(other.solver, RKC)
