@@ -6,3 +6,4 @@ from gfsim.dynamics.descent import AbstractDescent as AbstractDescent
 from gfsim.dynamics.descent import GradientDescent as GradientDescent
 from gfsim.dynamics.descent import OptaxDescent as OptaxDescent
 from gfsim.dynamics.gradient import GradientFlow as GradientFlow
+from gfsim.dynamics.margin import MarginFlow as MarginFlow

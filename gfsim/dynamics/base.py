@@ -22,6 +22,9 @@ class AbstractFlow(eqx.Module):
     # Whether the Jacobian of the vector field is symmetric: only then may a solver factorise it as such.
     symmetric: ClassVar[bool] = False
 
+    gradients_after_step: ClassVar[int] = 0
+    """What `after_step` costs, in gradients."""
+
     @abc.abstractmethod
     def initial_state(self, theta0: Theta) -> PyTree[Float[Array, "..."]]:
         """The state that the vector `theta0` given to `simulate` stands for."""
@@ -45,3 +48,10 @@ class AbstractFlow(eqx.Module):
     @abc.abstractmethod
     def dissipation(self, state: PyTree, velocity: PyTree) -> Scalar:
         """−dΦ/dclock at a state whose velocity is `velocity`."""
+
+    def after_step(self, clock: Time, state: PyTree) -> PyTree:
+        """The state at the end of a step, where a flow keeps books that are no part of the motion.
+
+        It must leave θ and the velocity as they are.
+        """
+        return state

@@ -13,6 +13,8 @@ from gfsim.landscape.embedding import kronecker_split as kronecker_split
 from gfsim.landscape.embedding import split_neuron as split_neuron
 from gfsim.landscape.embedding_principle import OneStepEmbedding as OneStepEmbedding
 from gfsim.landscape.embedding_principle import embed_neuron as embed_neuron
+from gfsim.landscape.kkt import MarginKKT as MarginKKT
+from gfsim.landscape.kkt import kkt_residual as kkt_residual
 from gfsim.landscape.spectrum import largest_eigenvalue as largest_eigenvalue
 from gfsim.landscape.weights import effective_neurons as effective_neurons
 from gfsim.landscape.weights import layer_shares as layer_shares

@@ -199,6 +199,7 @@ def attempt(
     )
     # `simulate` admits only solvers with an error estimate.
     assert error is not None
+    y = Carried(flow.after_step(target, y.state), y.dissipated)
     ratio = motion.tolerance.ratio(error.state, motion.y.state, y.state)
     energy_tolerance = motion.tolerance.rtol * (motion.energy_scale + y.dissipated)
     ratio = jnp.maximum(ratio, jnp.abs(error.dissipated) / jnp.where(energy_tolerance > 0, energy_tolerance, jnp.inf))
@@ -240,7 +241,7 @@ def attempt(
         halt=halt,
         accepted=motion.accepted + kept.astype(int),
         rejected=motion.rejected + (~good).astype(int),
-        gradients=motion.gradients + (after - before) + repeated.astype(int),
+        gradients=motion.gradients + (after - before) + repeated.astype(int) + flow.gradients_after_step,
         products=motion.products + (products_after - products_before),
     )
     return moved, Attempt(motion.clock, target, dense_info, kept)
