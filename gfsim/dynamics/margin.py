@@ -94,22 +94,20 @@ class MarginFlow(AbstractFlow):
 
     def after_step(self, clock: Time, state: Separating) -> Separating:
         """The state with `pace` and `elapsed` brought up to `clock`."""
-        pace = state.pace
+        log_rate, slope = self._rate_and_slope(state)
+        log1p_time = jnp.logaddexp(state.elapsed.log1p_time, _log_increment(state.elapsed, clock, log_rate, slope))
         if self._degree is None:
-            g = -jax.grad(self.problem.log_loss)(self.parameters(state))
-            separated = jnp.min(self.problem.margins(self.parameters(state))) > 0
-            speed = jnp.linalg.norm(g) / jnp.exp(state.log_norm)
-            pace = jnp.where((pace == 0) & separated, speed, pace)
-        # Rates are those of the clock that the step ran on; the two agree at the joint, their slopes do not.
-        log1p_time = jnp.logaddexp(state.elapsed.log1p_time, self._log_increment(clock, state))
-        state = eqx.tree_at(lambda s: s.pace, state, pace)
-        return eqx.tree_at(lambda s: s.elapsed, state, Elapsed(clock, *self._rate_and_slope(clock, state), log1p_time))
+            # The rate is continuous at the joint, its slope is not.
+            state = eqx.tree_at(lambda s: s.pace, state, self._pace(state))
+            _, slope = self._rate_and_slope(state)
+        return eqx.tree_at(lambda s: s.elapsed, state, Elapsed(clock, log_rate, slope, log1p_time))
 
     def parameters(self, state: Separating) -> Theta:
         return jnp.exp(state.log_norm) * state.direction / jnp.linalg.norm(state.direction)
 
     def log_time(self, clock: Time, state: Separating) -> Time:
-        log1p_time = jnp.logaddexp(state.elapsed.log1p_time, self._log_increment(clock, state))
+        since = _log_increment(state.elapsed, clock, *self._rate_and_slope(state))
+        log1p_time = jnp.logaddexp(state.elapsed.log1p_time, since)
         # log t = log(1 + t) + log(1 − 1/(1 + t))
         return log1p_time + jnp.log(-jnp.expm1(-log1p_time))
 
@@ -133,21 +131,26 @@ class MarginFlow(AbstractFlow):
         norm = jnp.where(joined, jnp.linalg.norm(jnp.where(joined, g, 1.0)), 1.0)
         return g, jnp.where(joined, state.pace * jnp.exp(state.log_norm) / norm, 1.0)
 
-    def _rate_and_slope(self, clock: Time, state: Separating) -> tuple[Scalar, Scalar]:
-        """log dt/dσ and its derivative along the flow."""
+    def _rate_and_slope(self, state: Separating) -> tuple[Scalar, Scalar]:
+        """log dt/dσ = log κ − log 𝓛 and its derivative along the flow."""
+        log_loss = self.potential(state)
+        velocity = self.vector_field(jnp.zeros_like(log_loss), state)
+        fall = self.dissipation(state, velocity)
+        if self._degree is not None:
+            return (2 - self._degree) * state.log_norm - log_loss, (2 - self._degree) * velocity.log_norm + fall
+        log_kappa, change = jax.jvp(lambda s: jnp.log(self._pull(s)[1]), (state,), (velocity,))
+        return log_kappa - log_loss, change + fall
 
-        def log_rate(state: Separating) -> Scalar:
-            log_loss = self.problem.log_loss(self.parameters(state))
-            if self._degree is not None:
-                return (2 - self._degree) * state.log_norm - log_loss
-            return jnp.log(self._pull(state)[1]) - log_loss
+    def _pace(self, state: Separating) -> Scalar:
+        theta = self.parameters(state)
+        separated = jnp.min(self.problem.margins(theta)) > 0
+        speed = jnp.linalg.norm(jax.grad(self.problem.log_loss)(theta)) / jnp.exp(state.log_norm)
+        return jnp.where((state.pace == 0) & separated, speed, state.pace)
 
-        return jax.jvp(log_rate, (state,), (self.vector_field(clock, state),))
 
-    def _log_increment(self, clock: Time, state: Separating) -> Scalar:
-        """Logarithm of the physical time since the last step's end; −inf at that end itself."""
-        before = state.elapsed
-        return _log_integral(clock - before.clock, before.log_rate, before.slope, *self._rate_and_slope(clock, state))
+def _log_increment(since: Elapsed, clock: Time, log_rate: Scalar, slope: Scalar) -> Scalar:
+    """Logarithm of the physical time since the last step's end; −inf at that end itself."""
+    return _log_integral(clock - since.clock, since.log_rate, since.slope, log_rate, slope)
 
 
 def _log_integral(span: Scalar, h0: Scalar, slope0: Scalar, h1: Scalar, slope1: Scalar) -> Scalar:

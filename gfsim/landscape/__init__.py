@@ -15,6 +15,8 @@ from gfsim.landscape.embedding_principle import OneStepEmbedding as OneStepEmbed
 from gfsim.landscape.embedding_principle import embed_neuron as embed_neuron
 from gfsim.landscape.kkt import MarginKKT as MarginKKT
 from gfsim.landscape.kkt import kkt_residual as kkt_residual
+from gfsim.landscape.max_margin import MaxMarginPoint as MaxMarginPoint
+from gfsim.landscape.max_margin import max_margin_polish as max_margin_polish
 from gfsim.landscape.spectrum import largest_eigenvalue as largest_eigenvalue
 from gfsim.landscape.weights import effective_neurons as effective_neurons
 from gfsim.landscape.weights import layer_shares as layer_shares

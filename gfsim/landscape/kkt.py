@@ -22,10 +22,12 @@ _KINK = 1e-6
 
 
 class MarginKKT(NamedTuple):
-    """How far θ̃ = θ/q_min^{1/L} is from a KKT point of min ½‖θ‖² subject to q_i(θ) ≥ 1; both residuals are relative.
+    """How far θ̃ = q_min^{−Λ}θ is from a KKT point of min ½‖Mθ‖² subject to q_i(θ) ≥ 1; both residuals are relative.
 
-    - `stationarity`: ‖θ̃ − Σ λ_i ∇q_i(θ̃)‖/‖θ̃‖.
-    - `complementarity`: Σ λ_i (q_i(θ̃) − 1)/‖θ̃‖².
+    M is the identity for a homogeneous network (Λ = I/L), else it keeps the parameters with the largest exponent.
+
+    - `stationarity`: ‖Mθ̃ − Σ λ_i ∇q_i(θ̃)‖/‖Mθ̃‖.
+    - `complementarity`: Σ λ_i (q_i(θ̃) − 1)/‖Mθ̃‖².
     - `multipliers`: λ_i ≥ 0 in the order of `constraints`, shape (n,), or (n(K−1),) for K classes.
     - `kinks`: pairs of a sample and a (leaky) ReLU unit whose preactivation is nil; the gradients there are one choice
       of many, and a stationarity that is not small proves nothing.
@@ -37,32 +39,34 @@ class MarginKKT(NamedTuple):
     kinks: int
 
 
-def kkt_residual(problem: Problem, theta: Theta) -> MarginKKT:
+def kkt_residual(problem: Problem, theta: Theta, exponents: Theta | None = None) -> MarginKKT:
     """The KKT residual of the max-margin problem at the direction of θ, for the multipliers that make it least.
 
     λ ≥ 0 minimises stationarity² + complementarity² by non-negative least squares over the constraints with
     q_i ≤ 2 q_min, so that no tolerance decides which constraints are active. With K classes the constraints are
-    f_{y_i} − f_j ≥ 1 for every j ≠ y_i.
+    f_{y_i} − f_j ≥ 1 for every j ≠ y_i. `exponents` is the diagonal Λ of a quasi-homogeneous network
+    (`gf.networks.exponents`), whose problem is min ½‖θ‖²_{Λmax}; without it the network must be homogeneous.
 
     Along a flow to infinity it falls like a power of 1/log(1/𝓛) only: what `max_margin_polish` reaches is a
     certificate, this is a measurement.
 
-    Raises ValueError for a network that is not homogeneous, a loss without classes, a θ that is zero or not finite,
-    and one that does not separate the data.
+    Raises ValueError for a network that is not homogeneous, exponents that are negative or of another shape, a loss
+    without classes, a θ that is zero or not finite, and one that does not separate the data.
 
-    Source: the problem is that of Lyu & Li, arXiv 1906.05890, Thm 4.4.
+    Source: Lyu & Li, arXiv 1906.05890, Thm 4.4; Kunin et al., arXiv 2210.03820 for exponents.
     """
-    degree = _degree(problem, "kkt_residual")
-    theta = feasible(problem, theta, degree)
+    exponents = checked_exponents(problem, exponents, "kkt_residual")
+    theta = feasible(problem, theta, exponents)
     q = np.asarray(constraints(problem, theta))
     near = np.flatnonzero(q <= _NEAR * q.min())
-    size = float(jnp.linalg.norm(theta))
+    target = np.where(exponents == exponents.max(), theta, 0.0)
+    size = float(np.linalg.norm(target))
     gradients = np.asarray(constraint_gradients(problem, theta, jax.device_put(near)))
     multipliers = np.zeros(q.size)
-    multipliers[near] = _multipliers(gradients * size, q[near] - 1.0, np.asarray(theta) / size) * size**2
+    multipliers[near] = _multipliers(gradients * size, q[near] - 1.0, target / size) * size**2
     pull = multipliers[near] @ gradients
     return MarginKKT(
-        stationarity=float(np.linalg.norm(np.asarray(theta) - pull)) / size,
+        stationarity=float(np.linalg.norm(target - pull)) / size,
         complementarity=float(multipliers[near] @ (q[near] - 1.0)) / size**2,
         multipliers=multipliers,
         kinks=kinks(problem, theta),
@@ -91,17 +95,27 @@ def constraint_gradients(problem: Problem, theta: Theta, which: Int[Array, "chos
     return jax.lax.map(lambda i: pullback(unit(i))[0], which, batch_size=_ROWS)
 
 
-def feasible(problem: Problem, theta: Theta, degree: int) -> Theta:
-    """θ/q_min^{1/L}, at which the smallest margin is one. Raises ValueError where θ does not separate the data."""
+def feasible(problem: Problem, theta: Theta, exponents: Float[np.ndarray, "P"]) -> Theta:
+    """q_min^{−Λ}θ, at which the smallest margin is one. Raises ValueError where θ does not separate the data."""
     norm = float(jnp.linalg.norm(theta))
     if not (np.isfinite(norm) and norm > 0):
         raise ValueError(f"theta: must have a positive, finite norm, was {norm}")
-    # First the direction: θ^L may overflow where the margin of the direction does not.
-    theta = theta / norm
     margin = float(jnp.min(problem.margins(theta)))
     if not margin > 0:
-        raise ValueError(f"theta: must separate the data, the smallest margin q_min/‖θ‖^L was {margin:.3g}")
-    return theta / margin ** (1.0 / degree)
+        raise ValueError(f"theta: must separate the data, the smallest margin was {margin:.3g}")
+    return jnp.asarray(margin**-exponents * np.asarray(theta))
+
+
+def checked_exponents(problem: Problem, exponents: Theta | None, who: str) -> Float[np.ndarray, "P"]:
+    """The diagonal of Λ, I/L where none is given. Raises ValueError where there is none or it is no Λ."""
+    if exponents is None:
+        if problem.degree is None or problem.degree < 1:
+            raise ValueError(f"{who} needs a homogeneous network or exponents, problem.degree was {problem.degree}")
+        return np.full(problem.size, 1.0 / problem.degree)
+    given = np.asarray(exponents)
+    if given.shape != (problem.size,) or not (np.all(given >= 0) and 0 < given.max() < np.inf):
+        raise ValueError(f"exponents: must be {problem.size} numbers ≥ 0, not all of them zero, was {given}")
+    return given
 
 
 @eqx.filter_jit
@@ -140,9 +154,3 @@ def _multipliers(
     # As many rows as constraints hold the same problem.
     q, r = np.linalg.qr(matrix)
     return nnls(r, q.T @ np.append(target, 0.0), maxiter=30 * r.shape[1])[0]
-
-
-def _degree(problem: Problem, who: str) -> int:
-    if problem.degree is None or problem.degree < 1:
-        raise ValueError(f"{who} needs a homogeneous network, problem.degree was {problem.degree}")
-    return problem.degree

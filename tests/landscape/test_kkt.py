@@ -83,11 +83,13 @@ def test_units_on_a_kink_are_counted():
 
 def test_refusals():
     problem = linear()
-    with pytest.raises(ValueError, match=r"^theta: must separate the data, the smallest margin q_min/‖θ‖\^L was -"):
+    with pytest.raises(ValueError, match=r"^theta: must separate the data, the smallest margin was -"):
         landscape.kkt_residual(problem, -jnp.asarray(hard_margin(DATA)))
     with pytest.raises(ValueError, match=r"^theta: must have a positive, finite norm, was 0.0"):
         landscape.kkt_residual(problem, jnp.zeros(2))
     network = gf.networks.FeedForward((2, 3, 1), gf.networks.Tanh(), key=jax.random.key(0))
     p = gf.Problem(network, DATA, gf.losses.Exponential())
-    with pytest.raises(ValueError, match=r"^kkt_residual needs a homogeneous network, problem.degree was None"):
+    with pytest.raises(
+        ValueError, match=r"^kkt_residual needs a homogeneous network or exponents, problem.degree was None"
+    ):
         landscape.kkt_residual(p, p.theta)
