@@ -89,7 +89,5 @@ def test_refusals():
         landscape.kkt_residual(problem, jnp.zeros(2))
     network = gf.networks.FeedForward((2, 3, 1), gf.networks.Tanh(), key=jax.random.key(0))
     p = gf.Problem(network, DATA, gf.losses.Exponential())
-    with pytest.raises(
-        ValueError, match=r"^kkt_residual needs a homogeneous network or exponents, problem.degree was None"
-    ):
+    with pytest.raises(ValueError, match=r"^kkt_residual needs a homogeneous network or exp.*was None"):
         landscape.kkt_residual(p, p.theta)
