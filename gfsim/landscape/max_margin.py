@@ -52,8 +52,8 @@ def max_margin_polish(
 
     The multipliers of `kkt_residual` say which constraints begin as active. Newton's method solves
     Mθ = Σ λ_i ∇q_i(θ), q_i(θ) = 1 over them for (θ, λ); then the most violated constraint enters, or the most negative
-    multiplier leaves, until there is neither. Steps are damped, so that one of a family of KKT points is reached where it
-    is near. A kink of a ReLU of degree 1 at the point leaves `refined` False.
+    multiplier leaves, until there is neither. Steps are damped, so that one of a family of KKT points is reached where
+    it is near. A kink of a ReLU of degree 1 at the point leaves `refined` False.
 
     Cost: dense matrices of size P + n, so P up to about a thousand.
 

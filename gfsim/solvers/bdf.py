@@ -39,7 +39,7 @@ class BDFState(eqx.Module):
 
     `differences` holds ∇^j y in its leading axis, j = 0 … 7, for steps of size `h`; `equal` counts the steps taken
     with this h and order. `factor` is the Cholesky factor of I + c K for the kept K = `curvature` = −J, and `rate` the
-    contraction of Newton's method with it. `wish` is the step to try next, `retry` the one to try if this one was rejected.
+    contraction of Newton's method with it. The step to try next is `wish`, and `retry` if this one was rejected.
     """
 
     differences: PyTree
@@ -60,8 +60,8 @@ class BDFState(eqx.Module):
 class BackwardDifferences(dfx.AbstractLocalInterpolation):
     """The polynomial of degree `order` through the last points: Σ_j ∇^j y_{n+1} Π_{m<j} (x + m)/(m + 1)."""
 
-    t0: Float[Array, ""]
-    t1: Float[Array, ""]
+    t0: Any
+    t1: Any
     differences: PyTree
     order: Int[Array, ""]
 
@@ -114,7 +114,7 @@ class BDF(AbstractFlowSolver):
         return terms.vf(t0, y0, args)
 
     def init(self, terms, t0, t1, y0, args) -> BDFState:
-        h = t1 - t0
+        h = jnp.asarray(t1 - t0)
         slope = terms.vf(t0, y0, args)
         size = sum(leaf.size for leaf in jax.tree.leaves(self.stiff(y0)))
         differences = jax.tree.map(
@@ -148,10 +148,13 @@ class BDF(AbstractFlowSolver):
         return eqx.tree_at(kept, after, (*kept(before)[:-1], after.retry))
 
     def step(self, terms, t0, t1, y0, args, solver_state, made_jump):
-        s, h = solver_state, t1 - t0
+        s, h = solver_state, jnp.asarray(t1 - t0)
         scale = self.atol + self.rtol * optx.two_norm(self.stiff(y0))
         k = s.order
-        table = lambda values: jnp.asarray(values)[k]  # noqa: E731
+
+        def table(values: np.ndarray) -> Array:
+            return jnp.asarray(values)[k]
+
         # A step that the loop changed, by a rounding or towards the end, is as good as a chosen one.
         differences = _weighted_rows(_rescaling(k, h / s.h), s.differences)
         kept_rows = jnp.arange(_ROWS) <= k

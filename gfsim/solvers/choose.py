@@ -95,7 +95,7 @@ class Chooser:
             if stretch < 0.2 * self._limit:
                 reason = f"no longer stiff: hρ = {stretch:.2g} is within the explicit stability limit"
                 return self._switch(EXPLICIT, rate, reason)
-            if self._at == STABILISED and IMPLICIT < len(self._solvers) and stages > self._dense_stages:
+            if self._at == STABILISED and len(self._solvers) > IMPLICIT and stages > self._dense_stages:
                 reason = f"very stiff: {stages:.0f} stages a step cost more than a dense Hessian, hρ = {stretch:.2g}"
                 return self._switch(IMPLICIT, rate, reason)
             if self._at == IMPLICIT and stages < 0.25 * self._dense_stages:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import gfsim as gf
-from gfsim.solvers import RKC
+from gfsim.solvers import BDF, RKC
 from tests.systems import SYSTEMS, System
 
 
@@ -26,7 +26,7 @@ def end_error(system: System, **options) -> tuple[float, gf.Trajectory]:
 
 @pytest.mark.parametrize("name", SYSTEMS)
 @pytest.mark.parametrize(
-    "solver", [None, RKC(), dfx.Tsit5(), dfx.Dopri8(), dfx.Kvaerno5()], ids=lambda s: type(s).__name__
+    "solver", [None, RKC(), BDF(), dfx.Tsit5(), dfx.Dopri8(), dfx.Kvaerno5()], ids=lambda s: type(s).__name__
 )
 def test_every_solver_meets_the_closed_form(systems, name, solver):
     error, trajectory = end_error(systems[name], solver=solver, rtol=1e-6)
