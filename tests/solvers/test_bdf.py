@@ -55,11 +55,11 @@ def test_local_error_has_the_order_of_the_formula_and_is_estimated(order):
     slope = np.polyfit(np.log(steps), np.log(errors), 1)[0]
     assert slope == pytest.approx(order + 1, abs=0.2)
     # With C = κγ_k + 1/(k+1) and α = (1 − κ)γ_k, an exact past leaves the error C·h^{k+1}y^{(k+1)}/α, and the estimate
-    # C·d has d = ∇^{k+1}y less that error.
+    # C·d has d = h^{k+1}y^{(k+1)} plus that error.
     kappa = (-0.1850, -1 / 9, -0.0823, -0.0415, 0.0)[order - 1]
     gamma = np.sum(1 / np.arange(1, order + 1))
-    ratio = (1 - kappa) * gamma - (kappa * gamma + 1 / (order + 1))
-    assert estimates[-1] == pytest.approx(ratio * errors[-1], rel=0.2)
+    ratio = (1 - kappa) * gamma + (kappa * gamma + 1 / (order + 1))
+    assert estimates[-1] == pytest.approx(ratio * errors[-1], rel=0.1)
 
 
 @pytest.mark.parametrize("order", ORDERS)
