@@ -41,14 +41,18 @@ def _finite(descent: AbstractDescent, state: PyTree) -> Bool[Array, ""]:
 
 
 @eqx.filter_jit
-def begin(descent: AbstractDescent, events: tuple[AbstractEvent, ...], slots: Any, theta0: Array) -> tuple[Walk, Array]:
-    """The walk at iterate 0, and whether loss and gradient are finite there."""
+def begin(
+    descent: AbstractDescent, events: tuple[AbstractEvent, ...], slots: Any, every: bool, theta0: Array
+) -> tuple[Walk, Array]:
+    """The walk at iterate 0, kept already where `every` one is, and whether loss and gradient are finite there."""
 
     def one(theta0: Array) -> tuple[Walk, Array]:
         state = descent.init(theta0)
         kept = jnp.zeros((slots.size, *theta0.shape), theta0.dtype)
+        if every:
+            kept = kept.at[0].set(descent.parameters(state))
         count = jnp.zeros((), int)
-        walk = Walk(count, state, state, count, kept, _events(descent, events, state))
+        walk = Walk(count, state, state, count + int(every), kept, _events(descent, events, state))
         finite = jnp.isfinite(descent.problem.loss(theta0)) & jnp.all(jnp.isfinite(descent.problem.grad(theta0)))
         return walk, finite
 
@@ -57,11 +61,12 @@ def begin(descent: AbstractDescent, events: tuple[AbstractEvent, ...], slots: An
 
 @eqx.filter_jit(donate="all-except-first")
 def advance(
-    fixed: tuple[AbstractDescent, tuple[AbstractEvent, ...], Int[Array, " slots"], Int[Array, ""]], walk: Walk
+    fixed: tuple[AbstractDescent, tuple[AbstractEvent, ...], Int[Array, " slots"] | None, Int[Array, ""]], walk: Walk
 ) -> Walk:
     """Step to iterate `stop`, keeping the iterates `marks`, or to an event or an iterate that is not finite.
 
-    Two loops: the inner one only steps, so that a step costs what it costs in a bare loop; the outer one keeps.
+    Two loops: the inner one only steps, so that a step costs what it costs in a bare loop; the outer one keeps. One
+    loop that does both where `marks` is None: every iterate is kept.
     """
     descent, events, marks, stop = fixed
 
@@ -71,6 +76,13 @@ def advance(
     def step(walk: Walk) -> Walk:
         state = descent.step(walk.count, walk.state)
         return Walk(walk.count + 1, state, walk.state, walk.saved, walk.kept, _events(descent, events, state))
+
+    def step_and_keep(walk: Walk) -> Walk:
+        walk = step(walk)
+        reached = _finite(descent, walk.state)
+        slot = jnp.where(reached, walk.count, walk.kept.shape[0])
+        kept = walk.kept.at[slot].set(descent.parameters(walk.state), mode="drop")
+        return eqx.tree_at(lambda w: (w.kept, w.saved), walk, (kept, walk.saved + reached.astype(int)))
 
     def next_mark(walk: Walk) -> Int[Array, ""]:
         # Past the last mark there is none: the largest integer is never reached.
@@ -85,6 +97,8 @@ def advance(
         return eqx.tree_at(lambda w: (w.kept, w.saved), walk, (kept, walk.saved + reached.astype(int)))
 
     def one(walk: Walk) -> Walk:
+        if marks is None:
+            return jax.lax.while_loop(lambda w: going(w) & (w.count < stop), step_and_keep, walk)
         unfinished = lambda w: going(w) & ((w.count < stop) | (w.count == next_mark(w)))  # noqa: E731
         return jax.lax.while_loop(unfinished, stretch, walk)
 
@@ -105,7 +119,6 @@ class DescentRun:
         self.dynamics = descent
         self.ensemble = theta0.ndim == 2
         self._events = events
-        self._save = save
         self._step_size = float(descent.step_size)
         self._last = max(1, round(t1 / self._step_size))
         if isinstance(save, SaveAt):
@@ -115,7 +128,8 @@ class DescentRun:
         else:
             marks = np.arange(self._last + 1)
         self._marks = jax.device_put(marks)
-        self.walk, finite = begin(descent, events, self._marks, theta0)
+        self._every = isinstance(save, EveryStep)
+        self.walk, finite = begin(descent, events, self._marks, self._every, theta0)
         self.start = np.array(theta0)
         if not np.all(finite):
             raise ValueError("theta0 must have a finite loss and gradient, had infinity or NaN")
@@ -129,7 +143,8 @@ class DescentRun:
             stop, self.walk = notes["stop"], filled(self.walk)
         while stop < last and np.any(np.asarray(self.walk.count) == stop):
             stop = min(stop + chunk, last)
-            fixed = (self.dynamics, self._events, self._marks, jax.device_put(np.asarray(stop)))
+            marks = None if self._every else self._marks
+            fixed = (self.dynamics, self._events, marks, jax.device_put(np.asarray(stop)))
             began = time.perf_counter()
             self.walk = advance(fixed, self.walk)
             meter.show(stop * self._step_size, int(np.max(np.asarray(self.walk.count))))

@@ -27,7 +27,8 @@ from gfsim.types import Theta
 
 Observable = Callable[[Problem, Theta], Array]
 
-SMALL_BLOCK, LARGE_BLOCK = 16, 1024
+# Rows that are measured in one call.
+BLOCKS = (32768, 1024, 16)
 
 # Below this a step's error is rounding.
 SMALLEST_RTOL = 1e-14
@@ -212,11 +213,11 @@ def _measure(
 def _measure_in_blocks(
     dynamics: AbstractFlow | AbstractDescent, observers: dict[str, Observable], rows: tuple[np.ndarray, Any]
 ) -> _Measured:
-    """`_measure` of any number of rows, in blocks of two sizes: runs of different lengths share their compilation."""
+    """`_measure` of any number of rows, in blocks of few sizes: runs of different lengths share their compilation."""
     total = rows[0].shape[0]
     pieces, start = [], 0
     while start < total:
-        block = LARGE_BLOCK if total - start >= LARGE_BLOCK else SMALL_BLOCK
+        block = next((size for size in BLOCKS if size <= total - start), BLOCKS[-1])
         own = jax.tree.map(lambda x: _padded(x[start : start + block], block), rows)  # noqa: B023
         pieces.append(jax.tree.map(np.asarray, _measure(dynamics, observers, *own)))
         start += block
