@@ -1,0 +1,83 @@
+"""Critical points with known signs, and what is refused."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gfsim.landscape import Kind, classify, critical_points, inertia, polish
+from gfsim.landscape.critical import count_signs
+from gfsim.problems import Problem
+
+
+def problem(function, *start):
+    return Problem.from_loss(function, jnp.array(start))
+
+
+# name: (loss, a start beside the point, the point, its inertia, its kind)
+POINTS = {
+    "saddle": (lambda x: x[0] ** 2 - x[1] ** 2 + x[0] ** 3, (0.02, 0.01), (0.0, 0.0), (1, 1, 0), Kind.strict_saddle),
+    "minimum": (lambda x: jnp.cosh(x[0]) + x[1] ** 2, (0.05, 0.02), (0.0, 0.0), (2, 0, 0), Kind.minimum),
+    "parabola of minima": (
+        lambda x: 1 + (x[1] - x[0] ** 2) ** 2,
+        (0.3, 0.09),
+        (0.3, 0.09),
+        (1, 0, 1),
+        Kind.degenerate_minimum,
+    ),
+    # Positive on every line through 0, negative between the parabolas y = x² and y = 2x² [Peano].
+    "descent between parabolas": (
+        lambda x: 1 + (x[1] - x[0] ** 2) * (x[1] - 2 * x[0] ** 2),
+        (0.0, 0.0),
+        (0.0, 0.0),
+        (1, 0, 1),
+        Kind.non_strict_saddle,
+    ),
+    "cubic": (lambda x: x[0] * x[1] ** 2 + x[2] ** 2, (0.0, 0.0, 0.0), (0.0,) * 3, (1, 0, 2), Kind.non_strict_saddle),
+}
+
+
+@pytest.mark.parametrize("name", POINTS)
+def test_points_with_known_signs(name):
+    function, start, point, signs, kind = POINTS[name]
+    own = problem(function, *start)
+    found = polish(own, own.theta)
+    np.testing.assert_allclose(found.theta, point, atol=1e-12)
+    assert found.gradient_norm < 1e-12
+    assert found.inertia == signs == inertia(own, found.theta)
+    assert classify(own, found) == kind
+
+
+def test_polish_returns_to_a_branch_and_not_to_a_point_of_it():
+    own = problem(lambda x: 1 + (x[1] - x[0] ** 2) ** 2, 0.3, 0.1)
+    found = polish(own, own.theta)
+    assert found.gradient_norm < 1e-14
+    # The foot of the perpendicular, up to the square of the distance.
+    assert abs(found.moved - 0.01 / np.hypot(1, 0.6)) < 3e-4
+
+
+@pytest.mark.parametrize(
+    ("levels", "signs"),
+    [
+        ([1.0, -1e-12, 1e-16], (1, 1, 1)),
+        ([1.0, 3e-14, 4e-15, -2e-16], (2, 0, 2)),
+        ([2.0, -2e-12, -1e-9], (1, 2, 0)),
+        ([0.0, 0.0], (0, 0, 2)),
+    ],
+)
+def test_signs_are_cut_in_the_gap(levels, signs):
+    assert count_signs(np.array(levels)) == signs
+
+
+def test_many_starts_leave_out_those_that_lead_nowhere():
+    own = problem(lambda x: jnp.exp(-x[0]) + jnp.cos(x[1]) * jnp.exp(-(x[0] ** 2)), 0.0, 0.0)
+    assert critical_points(own, jnp.array([[30.0, 0.5], [25.0, 1.0]]), tolerance=1e-30) == []
+
+
+def test_refusals():
+    own = problem(lambda x: jnp.exp(-x[0]) + x[1] ** 2, 1.0, 0.0)
+    with pytest.raises(ValueError, match=r"^theta: must lie near a critical point, had ‖∇L‖ = 0.368, .*$"):
+        polish(own, own.theta)
+    with pytest.raises(ValueError, match=r"^theta: must be a critical point \(gf.landscape.polish finds one\), had"):
+        inertia(own, own.theta)
+    with pytest.raises(ValueError, match=r"^reach: must be positive, was 0"):
+        polish(own, own.theta, reach=0.0)
