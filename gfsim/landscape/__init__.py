@@ -42,4 +42,5 @@ from gfsim.landscape.walking import sample as sample
 from gfsim.landscape.walking import walk as walk
 from gfsim.landscape.weights import effective_neurons as effective_neurons
 from gfsim.landscape.weights import layer_shares as layer_shares
+from gfsim.landscape.worked_example import WorkedExample as WorkedExample
 from gfsim.landscape.worked_example import worked_example as worked_example
