@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gfsim.dynamics import GradientDescent as GradientDescent
     from gfsim.dynamics import GradientFlow as GradientFlow
     from gfsim.dynamics import MarginFlow as MarginFlow
+    from gfsim.dynamics import ModifiedFlow as ModifiedFlow
     from gfsim.dynamics import OptaxDescent as OptaxDescent
     from gfsim.problems import Dataset as Dataset
     from gfsim.problems import Problem as Problem

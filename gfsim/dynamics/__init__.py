@@ -7,3 +7,4 @@ from gfsim.dynamics.descent import GradientDescent as GradientDescent
 from gfsim.dynamics.descent import OptaxDescent as OptaxDescent
 from gfsim.dynamics.gradient import GradientFlow as GradientFlow
 from gfsim.dynamics.margin import MarginFlow as MarginFlow
+from gfsim.dynamics.modified import ModifiedFlow as ModifiedFlow

@@ -14,7 +14,7 @@ from gfsim.types import Scalar, Theta, Time
 class AbstractFlow(eqx.Module):
     """A vector field on its own state and its own clock, together with the way back to θ and to physical time.
 
-    A flow descends its `potential` Φ: dΦ/dclock = −`dissipation` ≤ 0 exactly, which is what `simulate` integrates
+    A flow knows how its `potential` Φ falls: dΦ/dclock = −`dissipation` exactly, which is what `simulate` integrates
     along with the state and reports as the energy residual.
     """
 

@@ -44,7 +44,7 @@ class GradientDescent(AbstractDescent):
 
     def __init__(self, problem: Problem, step_size: float):
         self.problem = problem
-        self.step_size = _positive_step(step_size)
+        self.step_size = positive_step(step_size)
 
     def init(self, theta0: Theta) -> Theta:
         return theta0
@@ -101,7 +101,7 @@ class OptaxDescent(AbstractDescent):
             raise ValueError(f"batch_size must lie between 1 and n = {problem.data.n}, was {batch_size}")
         self.problem = problem
         self.transformation = transformation
-        self.step_size = _positive_step(step_size)
+        self.step_size = positive_step(step_size)
         self.batch_size = batch_size
         self.key = key
 
@@ -149,7 +149,7 @@ class OptaxDescent(AbstractDescent):
         return weight * batch.grad(theta)
 
 
-def _positive_step(step_size: float) -> Float[Array, ""]:
+def positive_step(step_size: float) -> Float[Array, ""]:
     if not (np.ndim(step_size) == 0 and step_size > 0 and np.isfinite(step_size)):
         raise ValueError(f"step_size must be a positive finite number, was {step_size}")
     return jax.device_put(np.asarray(step_size, float))

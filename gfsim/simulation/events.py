@@ -13,6 +13,8 @@ import numpy as np
 from equinox import AbstractVar
 from jaxtyping import Array, Float
 
+from gfsim.dynamics.modified import ModifiedFlow
+from gfsim.landscape.spectrum import largest_eigenvalue
 from gfsim.problems.problem import Problem
 from gfsim.simulation.outcome import Outcome
 from gfsim.types import Scalar, Theta
@@ -83,6 +85,14 @@ class _Separated(AbstractEvent):
         return jnp.min(problem.margins(theta)) - jnp.finfo(float).tiny
 
 
+class _SharpnessReaches(AbstractEvent):
+    outcome: Outcome = eqx.field(static=True)
+    threshold: Float[Array, ""]
+
+    def value(self, problem: Problem, theta: Theta) -> Scalar:
+        return largest_eigenvalue(problem, theta) / self.threshold - 1
+
+
 def norm_reaches(r: float) -> AbstractEvent:
     """‖θ‖₂ ≥ r, r > 0."""
     return _NormReaches(Outcome.norm_reaches, _positive("r", r))
@@ -108,6 +118,16 @@ def gradient_below(g: float) -> AbstractEvent:
 def separated() -> AbstractEvent:
     """Every sample has a positive margin, q_min > 0."""
     return _Separated(Outcome.separated)
+
+
+def sharpness_reaches(s: float) -> AbstractEvent:
+    """λ_max(∇²L(θ)) ≥ s, s > 0; 32 Hessian products a step. Gradient descent is at its edge at s = 2/η."""
+    return _SharpnessReaches(Outcome.sharpness_reaches, _positive("s", s))
+
+
+def series_diverges(flow: ModifiedFlow) -> AbstractEvent:
+    """ηλ_max ≥ 1, where a modified flow ends."""
+    return _SharpnessReaches(Outcome.series_diverges, 1 / flow.step_size)
 
 
 def _positive(name: str, value: float) -> Float[Array, ""]:

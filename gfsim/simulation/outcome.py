@@ -12,6 +12,8 @@ class Outcome(StrEnum):
     log_loss_below = "event:log_loss_below"
     gradient_below = "event:gradient_below"
     separated = "event:separated"
+    sharpness_reaches = "event:sharpness_reaches"
+    series_diverges = "series_diverges"
     max_steps = "max_steps"
     stalled = "stalled"
     diverged = "diverged"
@@ -28,6 +30,11 @@ _TEXTS = {
     Outcome.log_loss_below: "the logarithm of the loss fell below the given value",
     Outcome.gradient_below: "‖∇L‖ fell below the given value",
     Outcome.separated: "every sample is classified correctly",
+    Outcome.sharpness_reaches: "the largest Hessian eigenvalue reached the given value",
+    Outcome.series_diverges: (
+        "ηλ_max reached 1, where the series of the modified flow ceases to converge; shorten step_size, or follow "
+        "descent beyond it with CentralFlow"
+    ),
     Outcome.max_steps: "max_steps steps were taken before t1; raise max_steps or rtol, or end the run by an event",
     Outcome.stalled: (
         "the step size fell to rounding at a finite state, as when the flow slides along a kink or a crossing of "

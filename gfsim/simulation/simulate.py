@@ -14,10 +14,12 @@ from jaxtyping import Array, Float
 
 from gfsim.dynamics.base import AbstractFlow
 from gfsim.dynamics.descent import AbstractDescent
+from gfsim.dynamics.modified import ModifiedFlow
+from gfsim.landscape.spectrum import largest_eigenvalue
 from gfsim.problems.problem import Problem
 from gfsim.simulation.checkpoint import Checkpoint, fingerprint
 from gfsim.simulation.descend import DescentRun
-from gfsim.simulation.events import AbstractEvent, AnyOf, as_tuple
+from gfsim.simulation.events import AbstractEvent, AnyOf, as_tuple, series_diverges
 from gfsim.simulation.progress import LogTimeMeter
 from gfsim.simulation.run import Run
 from gfsim.simulation.save import EveryStep, SaveAt
@@ -84,6 +86,8 @@ def simulate(
     if save is not None and not isinstance(save, (SaveAt, EveryStep)):
         raise TypeError(f"save must come from log_spaced, linear_spaced or every_step, was {type(save).__name__}")
     events = as_tuple(until)
+    if isinstance(dynamics, ModifiedFlow):
+        events = (*events, _checked_series(dynamics, theta0))
     observers = _checked_observers(observe)
     began = time.perf_counter()
 
@@ -159,6 +163,21 @@ def _checked_start(problem: Problem, theta0: Any) -> Float[Array, "*members P"]:
     if not np.all(np.isfinite(np.asarray(theta0))):
         raise ValueError("theta0 must be finite, held NaN or infinity")
     return theta0
+
+
+def _checked_series(flow: ModifiedFlow, theta0: Float[Array, "*members P"]) -> AbstractEvent:
+    """The event that ends a modified flow. Raises ValueError where it has happened before the start."""
+    eta, members = float(flow.step_size), jnp.atleast_2d(theta0)
+    sharpest = max(float(_sharpness(flow.problem, member)) for member in members)
+    if eta * sharpest >= 1:
+        raise ValueError(
+            "step_size of a modified flow must be below 1/λ_max, where its series converges; at theta0 "
+            f"1/λ_max was {1 / sharpest:.4g} and step_size {eta:g}"
+        )
+    return series_diverges(flow)
+
+
+_sharpness = eqx.filter_jit(largest_eigenvalue)
 
 
 def _check_numbers(t1: float, rtol: float, atol: float | None, max_steps: int) -> None:
