@@ -13,12 +13,14 @@ if TYPE_CHECKING:
     from gfsim import plotting as plotting
     from gfsim import solvers as solvers
     from gfsim import verification as verification
+    from gfsim.dynamics import CentralFlow as CentralFlow
     from gfsim.dynamics import CorrelationFlow as CorrelationFlow
     from gfsim.dynamics import GradientDescent as GradientDescent
     from gfsim.dynamics import GradientFlow as GradientFlow
     from gfsim.dynamics import MarginFlow as MarginFlow
     from gfsim.dynamics import ModifiedFlow as ModifiedFlow
     from gfsim.dynamics import OptaxDescent as OptaxDescent
+    from gfsim.dynamics import RMSPropCentralFlow as RMSPropCentralFlow
     from gfsim.problems import Dataset as Dataset
     from gfsim.problems import Problem as Problem
     from gfsim.problems import data as data
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from gfsim.simulation import observables as observables
     from gfsim.simulation import simulate as simulate
     from gfsim.verification import Claim as Claim
+    from gfsim.verification import compare as compare
     from gfsim.workbench import Scenario as Scenario
     from gfsim.workbench import citation as citation
 

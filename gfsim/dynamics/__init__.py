@@ -1,6 +1,8 @@
 """How the parameters move."""
 
 from gfsim.dynamics.base import AbstractFlow as AbstractFlow
+from gfsim.dynamics.central import CentralFlow as CentralFlow
+from gfsim.dynamics.central import RMSPropCentralFlow as RMSPropCentralFlow
 from gfsim.dynamics.correlation import CorrelationFlow as CorrelationFlow
 from gfsim.dynamics.descent import AbstractDescent as AbstractDescent
 from gfsim.dynamics.descent import GradientDescent as GradientDescent

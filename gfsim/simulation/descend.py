@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
+from gfsim.dynamics.central import AbstractCentralFlow
 from gfsim.dynamics.descent import AbstractDescent
 from gfsim.simulation.checkpoint import Checkpoint
 from gfsim.simulation.events import AbstractEvent
@@ -167,9 +168,10 @@ class DescentRun:
         return Outcome.max_steps if self._limited else Outcome.reached_end
 
     def account(self) -> dict[str, Any]:
-        """The optimiser, its steps and gradients, summed over members."""
+        """The optimiser, its steps and gradients (None where a step costs more than one), summed over members."""
         steps = int(np.sum(np.asarray(self.walk.count)))
-        return {"optimiser": type(self.dynamics).__name__, "steps": steps, "gradients": steps}
+        gradients = None if isinstance(self.dynamics, AbstractCentralFlow) else steps
+        return {"optimiser": type(self.dynamics).__name__, "steps": steps, "gradients": gradients}
 
     def rows(self) -> list[tuple[np.ndarray, np.ndarray, None]]:
         """Clock and θ of every kept row, one entry per member; nothing is dissipated by a step."""

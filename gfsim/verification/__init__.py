@@ -1,6 +1,7 @@
 """Can a run be trusted, and does it say what the theorem says?"""
 
 from gfsim.verification.claims import Claim as Claim
+from gfsim.verification.comparison import compare as compare
 from gfsim.verification.invariants import energy_residual as energy_residual
 from gfsim.verification.invariants import invariant_drift as invariant_drift
 from gfsim.verification.scaling import PowerLaw as PowerLaw
