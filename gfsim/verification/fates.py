@@ -22,8 +22,8 @@ class Fates(NamedTuple):
     """The fractions of perturbations that return to the loss of the point, stop lower, or leave for infinity.
 
     `losses` and `norms`: 𝓛 and ‖θ‖ at the end of every member. Along a channel to infinity the loss still falls when
-    the run ends, so that its limit is not among `losses`; of flows that first creep, what is lower at one clock may be on
-    its way to infinity at a longer one.
+    the run ends, so that its limit is not among `losses`; of flows that first creep, what is lower at one clock may be
+    on its way to infinity at a longer one.
     """
 
     returned: float
