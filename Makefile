@@ -60,7 +60,7 @@ verify: $(STAMPS)/test
 	@$(BIN)/python docs/write_verification.py
 
 bench: $(STAMPS)/test
-	@for file in $(wildcard benchmarks/*.py); do $(BIN)/python $$file; done
+	@$(BIN)/python -m benchmarks.work_precision
 
 clean:
 	rm -rf .venv records figures-out figures/out
