@@ -62,14 +62,14 @@ def begin(
 
 @eqx.filter_jit(donate="all-except-first")
 def advance(
-    fixed: tuple[AbstractDescent, tuple[AbstractEvent, ...], Int[Array, " slots"] | None, Int[Array, ""]], walk: Walk
+    fixed: tuple[AbstractDescent, tuple[AbstractEvent, ...], bool, Int[Array, " slots"], Int[Array, ""]], walk: Walk
 ) -> Walk:
     """Step to iterate `stop`, keeping the iterates `marks`, or to an event or an iterate that is not finite.
 
     Two loops: the inner one only steps, so that a step costs what it costs in a bare loop; the outer one keeps. One
-    loop that does both where `marks` is None: every iterate is kept.
+    loop that does both where `every` iterate is kept.
     """
-    descent, events, marks, stop = fixed
+    descent, events, every, marks, stop = fixed
 
     def going(walk: Walk) -> Bool[Array, ""]:
         return _finite(descent, walk.state) & ~jnp.any(walk.happened)
@@ -98,7 +98,7 @@ def advance(
         return eqx.tree_at(lambda w: (w.kept, w.saved), walk, (kept, walk.saved + reached.astype(int)))
 
     def one(walk: Walk) -> Walk:
-        if marks is None:
+        if every:
             return jax.lax.while_loop(lambda w: going(w) & (w.count < stop), step_and_keep, walk)
         unfinished = lambda w: going(w) & ((w.count < stop) | (w.count == next_mark(w)))  # noqa: E731
         return jax.lax.while_loop(unfinished, stretch, walk)
@@ -144,8 +144,7 @@ class DescentRun:
             stop, self.walk = notes["stop"], filled(self.walk)
         while stop < last and np.any(np.asarray(self.walk.count) == stop):
             stop = min(stop + chunk, last)
-            marks = None if self._every else self._marks
-            fixed = (self.dynamics, self._events, marks, jax.device_put(np.asarray(stop)))
+            fixed = (self.dynamics, self._events, self._every, self._marks, jax.device_put(np.asarray(stop)))
             began = time.perf_counter()
             self.walk = advance(fixed, self.walk)
             meter.show(stop * self._step_size, int(np.max(np.asarray(self.walk.count))))
