@@ -20,10 +20,14 @@ from gfsim.landscape.critical import critical_points as critical_points
 from gfsim.landscape.critical import inertia as inertia
 from gfsim.landscape.critical import polish as polish
 from gfsim.landscape.embedding import Split as Split
+from gfsim.landscape.embedding import Violation as Violation
 from gfsim.landscape.embedding import kronecker_split as kronecker_split
 from gfsim.landscape.embedding import split_neuron as split_neuron
 from gfsim.landscape.embedding_principle import OneStepEmbedding as OneStepEmbedding
 from gfsim.landscape.embedding_principle import embed_neuron as embed_neuron
+from gfsim.landscape.hard_margin import OneNeuron as OneNeuron
+from gfsim.landscape.hard_margin import hard_margin as hard_margin
+from gfsim.landscape.hard_margin import one_neuron_kkt as one_neuron_kkt
 from gfsim.landscape.kkt import MarginKKT as MarginKKT
 from gfsim.landscape.kkt import kkt_residual as kkt_residual
 from gfsim.landscape.max_margin import MaxMarginPoint as MaxMarginPoint

@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Sequence
-from typing import final
+from typing import NamedTuple, final
 
 import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -20,6 +21,7 @@ from gfsim.landscape.copies import (
     widen,
     widths,
 )
+from gfsim.problems import Problem
 from gfsim.problems.checks import positive_integer
 from gfsim.problems.networks import AbstractNetwork
 from gfsim.types import Array, Scalar, Theta
@@ -28,6 +30,14 @@ Coefficients = Sequence[float] | Float[Array | np.ndarray, "copies"]
 
 # How far the squares of the coefficients may be from summing to one.
 _TOLERANCE = 1e-12
+
+
+class Violation(NamedTuple):
+    """By how much each promise of a `Split` fails at one θ, relative to the size of what is promised."""
+
+    isometry: float
+    output: float
+    gradient: float
 
 
 @final
@@ -62,6 +72,25 @@ class Split(eqx.Module):
         """‖η − TT⁺η‖, how far η is from the image of T."""
         return self.lift.distance(eta)
 
+    def wide_problem(self, problem: Problem) -> Problem:
+        """The wide network on the data and with the loss of `problem`, which is the narrow network's."""
+        return Problem(self.network, problem.data, problem.criterion)
+
+    def violation(self, problem: Problem, theta: Theta) -> Violation:
+        """What is left of ‖Tθ‖² = ‖θ‖²/τ, f̃(x_i; Tθ) = f(x_i; θ) and ∇𝓛̃(Tθ) = τT∇𝓛(θ) at θ: rounding, or after
+        `force` the failure.
+
+        Each is the norm of the difference over that of the promised value. `problem` is the narrow network's.
+        Raises ValueError for a problem or a θ of another size.
+        """
+        if problem.size != self.lift.size:
+            raise ValueError(f"problem: must have {self.lift.size} parameters, had {problem.size}")
+        wide, eta = self.wide_problem(problem), self.lift(theta)
+        squares = jnp.vdot(eta, eta), jnp.vdot(theta, theta) / self.tau
+        outputs = wide.outputs(eta), problem.outputs(theta)
+        gradients = wide.grad(eta), self.tau * self.lift(problem.grad(theta))
+        return Violation(*(_distance(*pair) for pair in (squares, outputs, gradients)))
+
     def then(self, other: "Split") -> "Split":
         """This split followed by a split of its network: maps are composed, clocks multiplied.
 
@@ -79,8 +108,8 @@ def split_neuron(
     `layer` and `neuron` count from 0, `layer` 0 being the first hidden layer; the copies take the neuron's place, in
     the order of `coefficients`.
 
-    `force` drops the conditions on p and on Σ c_i², so that the violation can be measured; what `Split` promises then
-    fails, except that `project` stays the least-squares inverse T⁺.
+    `force` drops the conditions on p and on Σ c_i²; what `Split` promises then fails, by as much as `violation` says,
+    except that `project` stays the least-squares inverse T⁺.
 
     Biases and normalised layers are refused as outside the source's definition, not as counterexamples. Skips are:
     a split changes the equal widths that a skip needs.
@@ -96,7 +125,11 @@ def split_neuron(
     if degree != 1 and not force:
         had = "none" if degree is None else f"degree {degree}"
         remedy = "embed_neuron takes any activation" if degree is None else "kronecker_split takes every degree"
-        raise ValueError(f"network: to split one neuron its activation must have degree 1 ({remedy}), had {had}")
+        reason = "its copies would not move on the other neurons' clock"
+        raise ValueError(
+            f"network: to split one neuron its activation must have degree 1, or {reason} ({remedy}; force=True and "
+            f".violation measure the failure), had {had}"
+        )
     layer = index("layer", layer, len(widths(narrow)))
     width = widths(narrow)[layer]
     neuron = index("neuron", neuron, width)
@@ -139,6 +172,10 @@ def kronecker_split(network: AbstractNetwork, copies: Sequence[int]) -> Split:
     }
     wide, lift = widen(narrow, layer_copies)
     return Split(wide, lift, tau)
+
+
+def _distance(actual: Array, promised: Array) -> float:
+    return float(jnp.linalg.norm(actual - promised) / jnp.linalg.norm(promised))
 
 
 def _coefficients(coefficients: Coefficients, force: bool) -> Float[np.ndarray, "copies"]:

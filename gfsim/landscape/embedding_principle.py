@@ -5,10 +5,12 @@ from numbers import Real
 from typing import final
 
 import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
 
 from gfsim.landscape.copies import CopyMap, Layered, copy_one, index, require_layered, widen, widths
 from gfsim.problems.networks import AbstractNetwork, FeedForward
+from gfsim.types import Theta
 
 
 @final
@@ -22,7 +24,7 @@ class OneStepEmbedding(eqx.Module):
     so that values are preserved, and Tθ is critical exactly where θ is. G ≠ T: gradient flow from Tθ is not the
     narrow one, and in general leaves the image of T. It stays for k copies with equal shares 1/k of the outgoing
     weights, where G = TD: then η(t) = Tφ(t) with φ' = −D∇𝓛(φ), D being diagonal with k for the neuron's outgoing
-    weights (they move k times faster), 1/k for its incoming weights and bias, and 1 elsewhere.
+    weights (they move k times faster), 1/k for its incoming weights and bias, and 1 elsewhere; `rates` gives it.
 
     `network` is the wide one at Tθ, θ being the narrow network's own parameters.
     `lift(theta)`, `lift.project(eta)`, `lift.distance(eta)` and `gradient(g)` take flat vectors in the order of
@@ -32,6 +34,17 @@ class OneStepEmbedding(eqx.Module):
     network: Layered
     lift: CopyMap
     gradient: CopyMap
+
+    def rates(self) -> Theta:
+        """The diagonal of D = (TᵀT)⁻¹, the rates on the invariant manifold of equal shares, in the order of θ.
+
+        φ' = −D∇𝓛(φ) is gradient flow of ψ ↦ 𝓛(D^{1/2}ψ) in ψ = D^{−1/2}φ. Raises ValueError where the wide flow leaves
+        the image of T.
+        """
+        rates = self.gradient.project(self.lift(jnp.ones(self.lift.size)))
+        if not jnp.allclose(self.gradient.factor * rates[self.gradient.source], self.lift.factor, rtol=1e-12, atol=0):
+            raise ValueError("embedding: must have equal shares for its image to be invariant, had unequal ones")
+        return 1 / rates
 
     def then(self, other: "OneStepEmbedding") -> "OneStepEmbedding":
         """This embedding followed by one of its network. Raises ValueError if the sizes do not fit."""

@@ -162,6 +162,20 @@ def test_a_forced_split_is_wrong_by_the_predicted_amount(p, c):
     assert error(wide_gradient, split.lift(gradient)) > 0.1
 
 
+def test_violation_is_measured():
+    """Rounding for a split; after `force` the predicted failure, at p = 2 of the output and not of the norm."""
+    network, split, loss = SPLITS["three layers, logistic"]
+    narrow, wide = problems(network, split.network, loss)
+    assert max(split.violation(narrow, random_theta(narrow))) < 1e-14
+    assert split.wide_problem(narrow).loss(wide.theta) == wide.loss(wide.theta)
+    network = TwoLayer(3, 1, ReLUPower(2, 0.2), key=KEY)
+    narrow, _ = problems(network, network, losses.Square())
+    isometry, output, gradient = split_neuron(network, 0, 0, [0.6, 0.8], force=True).violation(narrow, narrow.theta)
+    assert isometry < 1e-15
+    np.testing.assert_allclose(output, 1 - 0.6**3 - 0.8**3, rtol=1e-12)
+    assert gradient > 0.1
+
+
 def dense(lift):
     matrix = np.zeros((lift.source.size, lift.size))
     matrix[np.arange(lift.source.size), lift.source] = lift.factor
@@ -300,6 +314,7 @@ def test_motion_on_the_invariant_manifold_has_other_rates():
     rates = jax.tree.map(lambda leaf: np.ones(leaf.shape), eqx.filter(BIASED, eqx.is_array))
     rates.weights[0][1], rates.biases[0][1], rates.weights[1][:, 1] = 1.0 / 3.0, 1.0 / 3.0, 3.0
     rates = jnp.asarray(np.concatenate([rate.ravel() for rate in jax.tree.leaves(rates)]))
+    np.testing.assert_allclose(equal.rates(), rates, rtol=1e-15)
     eta = descend(wide, equal.lift(theta), STEPS, jnp.ones(wide.size))
     assert jnp.max(jax.vmap(equal.lift.distance)(eta)) < 1e-12
     shadow = jax.vmap(equal.lift)(descend(narrow, theta, STEPS, rates))
@@ -317,12 +332,14 @@ AFFINE = FeedForward((3, 1), LEAKY, key=KEY)
 LEAKY_BIASED = FeedForward((3, 4, 1), LEAKY, key=KEY, bias=True)
 NET = two_layer(1)
 EVEN = [0.6, 0.8]
+SIX = Dataset(np.eye(6, 3), np.ones(6))
+TANH_SMALL = TwoLayer(3, 1, Tanh(), key=KEY)
 SAYS = [
     (
         lambda: split_neuron(two_layer(2), 0, 0, EVEN),
-        "network: .* must have degree 1 .*kronecker_split.*, had degree 2",
+        "network: .* must have degree 1, or its copies would not .*kronecker_split.*force=True.*, had degree 2",
     ),
-    (lambda: split_neuron(TANH, 0, 0, EVEN), "network: .* must have degree 1 .*embed_neuron.*, had none"),
+    (lambda: split_neuron(TANH, 0, 0, EVEN), "network: .* must have degree 1.*embed_neuron.*, had none"),
     (lambda: split_neuron(LEAKY_BIASED, 0, 0, EVEN), "network: must have no biases, had bias=True"),
     (lambda: split_neuron(LEAKY_BIASED, 0, 0, EVEN, force=True), "network: must have no biases, had bias=True"),
     (lambda: split_neuron(NORMALISED, 0, 0, EVEN), "network: must not normalise its layers, had normalise=True"),
@@ -350,6 +367,15 @@ SAYS = [
     (lambda: embed_neuron(TANH, 0, 0, float("inf")), "alpha: must be a finite number, was inf"),
     (lambda: split_neuron(NET, 0, 0, EVEN).lift(jnp.ones(3)), r"theta: must have shape \(16,\), was \(3,\)"),
     (lambda: split_neuron(NET, 0, 0, EVEN).project(jnp.ones(3)), r"eta: must have shape \(20,\), was \(3,\)"),
+    (lambda: EMBEDDINGS["two layers, tanh"][1].rates(), "embedding: must have equal shares .*, had unequal ones"),
+    (
+        lambda: split_neuron(NET, 0, 0, EVEN).violation(Problem(two_layer(1), SIX, losses.Square()), jnp.ones(3)),
+        r"theta: must have shape \(16,\), was \(3,\)",
+    ),
+    (
+        lambda: split_neuron(NET, 0, 0, EVEN).violation(Problem(TANH_SMALL, SIX, losses.Square()), jnp.ones(4)),
+        "problem: must have 16 parameters, had 4",
+    ),
     (
         lambda: split_neuron(NET, 0, 0, EVEN).then(split_neuron(NET, 0, 0, EVEN)),
         "other: must start from 20 parameters, started from 16",

@@ -1,0 +1,59 @@
+"""Exact solutions of the max-margin problem min ½‖θ‖² subject to q_i(θ) ≥ 1: linear functions, and one neuron."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from scipy.optimize import nnls
+
+from gfsim.problems import Dataset
+from gfsim.problems.networks import ReLUPower
+from gfsim.types import Array
+
+
+class OneNeuron(NamedTuple):
+    """A KKT point (w, a) of the max-margin problem, and its multipliers. Shapes (d,), (), (n,)."""
+
+    w: Float[np.ndarray, "d"]
+    a: float
+    multipliers: Float[np.ndarray, "n"]
+
+
+def hard_margin(inputs: Float[Array | np.ndarray, "n d"]) -> tuple[Float[np.ndarray, "d"], Float[np.ndarray, "n"]]:
+    """u of least norm with u·x_i ≥ 1 for every i, and the multipliers in u = Σ λ_i x_i: the SVM without intercept.
+
+    Raises ValueError unless some u has u·x_i > 0 for every i.
+
+    Source: Lawson & Hanson, Solving Least Squares Problems, 1974, ch. 23 (least distance programming by NNLS).
+    """
+    x = np.asarray(inputs, float)
+    target = np.append(np.zeros(x.shape[1]), 1.0)
+    rough, _ = nnls(np.column_stack([x, np.ones(len(x))]).T, target)
+    active = rough > 0
+    multipliers = np.zeros(len(x))
+    # Equality on the active set gives what NNLS leaves to its tolerance.
+    multipliers[active] = np.linalg.lstsq(x[active] @ x[active].T, np.ones(active.sum()), rcond=None)[0]
+    u = x.T @ multipliers
+    if not (np.all(x @ u > 1 - 1e-9) and np.all(multipliers >= 0)):
+        raise ValueError("inputs: must lie in an open half-space, did not")
+    return u, multipliers
+
+
+def one_neuron_kkt(data: Dataset, activation: ReLUPower) -> OneNeuron:
+    """The KKT point of one neuron f(x) = aσ(w·x), a > 0, that has every sample on its own side: y_i(w·x_i) > 0.
+
+    With x̃_i = x_i where y_i = 1 and −slope·x_i where y_i = −1, q_i = a(w·x̃_i)^p; so w = cu with u the hard-margin
+    vector of x̃ and a = c^{−p}, where c^{2p+2} = p/‖u‖² makes the norm least. For p = 1, w = u/√‖u‖ and a = √‖u‖.
+
+    Raises ValueError unless the labels are ±1, all 1 where p is even or the slope 0, and the x̃_i lie in an open
+    half-space.
+
+    Source: derived.
+    """
+    x, y, p = np.asarray(data.inputs), np.asarray(data.targets), activation.p
+    if not np.all(np.abs(y) == 1) or (np.any(y < 0) and (p % 2 == 0 or activation.slope == 0)):
+        kind = "1" if p % 2 == 0 or activation.slope == 0 else "1 or −1"
+        raise ValueError(f"data: must have the labels {kind}, which this neuron can give, had {np.unique(y).tolist()}")
+    u, multipliers = hard_margin(np.where(y[:, None] > 0, x, -activation.slope * x))
+    c = (p / float(u @ u)) ** (1 / (2 * p + 2))
+    return OneNeuron(c * u, c**-p, c**2 / p * multipliers)
