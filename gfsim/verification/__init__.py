@@ -6,3 +6,5 @@ from gfsim.verification.invariants import energy_residual as energy_residual
 from gfsim.verification.invariants import invariant_drift as invariant_drift
 from gfsim.verification.scaling import PowerLaw as PowerLaw
 from gfsim.verification.scaling import fit_power_law as fit_power_law
+from gfsim.verification.shadow import Shadow as Shadow
+from gfsim.verification.shadow import shadow_error as shadow_error

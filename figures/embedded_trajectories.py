@@ -1,0 +1,129 @@
+"""Embedded trajectories: phase portrait, error against time, the clock, boundaries, and what lies off the image."""
+
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import xarray
+from matplotlib.figure import Figure
+
+from gfsim.plotting import COLOURS, style
+
+NARROW, WIDE = {"color": COLOURS["other"], "lw": 2.4}, {"color": COLOURS["flow"], "lw": 0.9, "ls": "--"}
+DEGREES = ((COLOURS["flow"], "o"), (COLOURS["gradient descent"], "s"), (COLOURS["modified"], "^"))
+# The largest error that the source reports for its experiment.
+PUBLISHED = 4.46e-13
+# Weights shown in the portrait: beyond, all paths follow the ray.
+SHOWN = 5.0
+TICKS = (1e-15, 1e-10, 1e-5, 1)
+ROUNDING = np.finfo(float).eps
+
+
+def figure(record: xarray.Dataset, venue: str) -> Figure:
+    """Two rows of three panels."""
+    with style(venue):
+        width, _ = plt.rcParams["figure.figsize"]
+        fig, axes = plt.subplots(2, 3, figsize=(width, 0.7 * width))
+        portrait(axes[0, 0], record)
+        shared(axes[0, 1], record)
+        clocks(axes[0, 2], record)
+        boundaries(axes[1, 0], record)
+        flows(axes[1, 1], record)
+        beside(axes[1, 2], record)
+    return fig
+
+
+def portrait(ax, record: xarray.Dataset) -> None:
+    """Both trajectories in the image: the weight along the KKT direction against the output weight."""
+    for narrow, wide in record["path"].transpose("start", "width", "point", "coordinate").values:
+        ax.plot(*narrow.T, **NARROW)
+        ax.plot(*wide.T, **WIDE)
+        ax.plot(*narrow[0], "o", ms=3, color=COLOURS["reference"])
+    goal = record["goal"].values / np.max(record["goal"].values)
+    ax.plot(*np.outer(goal, [0, SHOWN]), color=COLOURS["theory"], lw=0.7, zorder=0)
+    ax.plot([], [], **NARROW, label="narrow, θ")
+    ax.plot([], [], **WIDE, label="wide, $T^+\\eta$")
+    ax.plot([], [], color=COLOURS["theory"], lw=0.7, label="KKT ray")
+    ax.plot([], [], "o", ms=3, color=COLOURS["reference"], label="start")
+    ax.set(xlabel="w along the KKT direction", ylabel="output weight a", xlim=(-0.3, SHOWN), ylim=(-0.3, SHOWN))
+    ax.legend(loc="lower right", borderpad=0, labelspacing=0.25)
+    ax.set_title("(a) one neuron and its split", loc="left")
+
+
+def shared(ax, record: xarray.Dataset) -> None:
+    """The published experiment: ‖η − Tθ‖ at every kept step, beside rounding and the published maximum."""
+    steps = record["iterate"].values
+    looks: list[tuple[str, str]] = [
+        ("gradient descent", "descent"),
+        ("other", "same batches"),
+        ("central", "other batches"),
+    ]
+    names = {"descent": "descent", "same batches": "SGD, same batches", "other batches": "SGD, other batches"}
+    for colour, name in looks:
+        error = record["error"].sel(algorithm=name).values
+        seen = error > 0
+        ax.loglog(steps[seen], error[seen], color=COLOURS[colour], lw=0.9, label=names[name])
+    ax.loglog(steps, ROUNDING * record["norm"].values, color=COLOURS["theory"], lw=0.7, label="rounding, ε‖θ‖")
+    ax.axhline(PUBLISHED, color=COLOURS["reference"], lw=0.7, ls=":", label="published maximum")
+    ax.set(xlabel="step", ylabel="‖η − Tθ‖", ylim=(1e-17, 1e15), yticks=TICKS)
+    ax.legend(loc="upper left", borderpad=0, labelspacing=0.25)
+    ax.set_title("(b) published experiment", loc="left")
+
+
+def clocks(ax, record: xarray.Dataset) -> None:
+    """Descents of p = 2 and 3 with and without the clock τ."""
+    steps = record["descent_step"].values
+    for case, (colour, _) in zip(record["case"].values, DEGREES, strict=False):
+        own = record.sel(case=case)
+        for clock, line in (("own", "-"), ("narrow", "--")):
+            error = own["descent_error"].sel(clock=clock).values
+            if clock == "own" or float(own["tau"]) != 1:
+                label = f"{case}, τ = {float(own['tau']):.3g}" if clock == "own" else None
+                ax.semilogy(steps[1:], np.maximum(error[1:], 1e-17), color=colour, ls=line, label=label)
+    ax.plot([], [], color=COLOURS["reference"], ls="--", label="without the clock")
+    ax.set(xlabel="step", ylabel="‖η − Tθ‖", ylim=(1e-17, 1e15), yticks=TICKS)
+    ax.legend(loc="upper left", borderpad=0, labelspacing=0.25)
+    ax.set_title("(c) descents and the clock τ", loc="left")
+
+
+def boundaries(ax, record: xarray.Dataset) -> None:
+    """The boundaries f = 0 of both networks on the data of p = 2."""
+    x, y = record["x"].values, record["y"].values
+    narrow, wide = record["boundary"].transpose("width", "y", "x").values
+    label, sample = record["label"].values, record["sample"].values
+    for sign, colour, marker in ((1, COLOURS["gradient descent"], "o"), (-1, COLOURS["modified"], "^")):
+        ax.plot(*sample[label == sign].T, marker, ms=1.8, color=colour, label=f"y = {'+' if sign > 0 else '−'}1")
+    ax.contour(x, y, narrow, [0], colors=[NARROW["color"]], linewidths=NARROW["lw"])
+    ax.contour(x, y, wide, [0], colors=[WIDE["color"]], linewidths=WIDE["lw"], linestyles="--")
+    ax.set(xlabel="$x_1$", ylabel="$x_2$", xlim=(-4, 4), ylim=(-4, 4), aspect="equal")
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 0.98), ncols=2, borderpad=0, columnspacing=1, handletextpad=0.2)
+    ax.set_title("(d) boundaries f = 0, p = 2\n", loc="left")
+
+
+def flows(ax, record: xarray.Dataset) -> None:
+    """Independent flows: error against time, and what ten tolerances allow."""
+    rtol = float(record.attrs["rtol"])
+    colours = [COLOURS[name] for name in ("flow", "gradient descent", "modified", "central")]
+    for case, colour in zip(record["case"].values, colours, strict=False):
+        own = record.sel(case=case)
+        error = own["flow_error"].sel(clock="own").values
+        ax.loglog(own["flow_time"], np.maximum(error, 1e-18), color=colour, label=case)
+    ax.axhline(10 * rtol, color=COLOURS["theory"], lw=0.7, label="10·rtol")
+    ax.axhline(ROUNDING, color=COLOURS["reference"], lw=0.7, ls=":", label="rounding")
+    ax.set(xlabel="time t of the narrow flow", ylabel="‖η − Tθ‖/max‖η‖", ylim=(1e-17, 1e8), yticks=TICKS[:-1])
+    ax.legend(loc="upper left", borderpad=0, labelspacing=0.25, ncols=2, columnspacing=1)
+    ax.set_title("(e) independent flows", loc="left")
+
+
+def beside(ax, record: xarray.Dataset) -> None:
+    """How far off the image two unequal copies get, with the law's slope p."""
+    for (colour, marker), path, p in zip(DEGREES, record["beside"].values, record["degree"].values, strict=True):
+        norm, distance = np.unique(path, axis=0).T
+        ends = np.array([norm[0], norm[-1]])
+        ax.loglog(ends, distance[0] * (ends / norm[0]) ** int(p), color=COLOURS["theory"], lw=0.7, zorder=1)
+        every: dict[str, Any] = {"marker": marker, "ms": 2.5, "ls": "", "color": colour}
+        ax.loglog(norm, distance, **every, label=f"p = {p}")
+    ax.plot([], [], color=COLOURS["theory"], lw=0.7, label="theory, ∝ $‖\\eta‖^p$")
+    ax.set(xlabel="norm ‖η‖", ylabel="distance from the image", ylim=(1e-11, 1e4), yticks=(1e-10, 1e-5, 1))
+    ax.legend(loc="upper left", borderpad=0, labelspacing=0.25)
+    ax.set_title("(f) beside the image", loc="left")
