@@ -34,7 +34,9 @@ if TYPE_CHECKING:
     from gfsim.simulation import log_spaced as log_spaced
     from gfsim.simulation import observables as observables
     from gfsim.simulation import simulate as simulate
+    from gfsim.verification import Certificate as Certificate
     from gfsim.verification import Claim as Claim
+    from gfsim.verification import certify as certify
     from gfsim.verification import compare as compare
     from gfsim.workbench import Scenario as Scenario
     from gfsim.workbench import citation as citation

@@ -1,5 +1,7 @@
 """Can a run be trusted, and does it say what the theorem says?"""
 
+from gfsim.verification.certificate import Certificate as Certificate
+from gfsim.verification.certificate import certify as certify
 from gfsim.verification.claims import Claim as Claim
 from gfsim.verification.comparison import compare as compare
 from gfsim.verification.invariants import energy_residual as energy_residual
