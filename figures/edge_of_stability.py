@@ -1,5 +1,6 @@
 """The edge of stability: loss, sharpness and distance past λ_max = 2/η, one column for each setting."""
 
+import re
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -22,7 +23,7 @@ def figure(record: xarray.Dataset, venue: str) -> Figure:
         )
         for column, name in zip(axes.T, record["case"].values, strict=True):
             case = record.sel(case=name)
-            column[0].set_title(str(name).replace(": ", "\n"), loc="left", size=6)
+            column[0].set_title("\n".join(re.split(": |, ", str(name))), loc="left", size=6)
             loss(column[0], case)
             sharpness(column[1], case)
             distance(column[2], case)

@@ -24,7 +24,7 @@ def record() -> xarray.Dataset:
     off = np.array([0.1, 0.1, 0.35, 0.1, 0.3, 0.9])
     return xarray.Dataset(
         {
-            **{name: (("case", "step"), curve) for name in ("descent_loss", "flow_loss", "predicted_loss")},
+            **dict.fromkeys(("descent_loss", "flow_loss", "predicted_loss"), (("case", "step"), curve)),
             "central_loss": (("case", "step"), curve),
             "to_flow": (("case", "step"), np.tile(0.01 * step, (count, 1))),
             "to_central": (("case", "step"), off[:, None] * 0.01 * step),
@@ -52,7 +52,7 @@ def test_theory_itself_holds(record):
 
 
 SPOILS = {
-    "to_central": ([1, 4, 1, 1, 1, 1], 2),
+    "to_central": ([1, 6, 1, 1, 1, 1], 2),
     "loss_ratio": ([1, 1, 1.06, 1, 1, 1], 1),
     "variance_ratio": ([0.9, 1, 1, 1, 3, 1], 2),
     "sharpness": ([1, 1, 1, 1.02, 1, 1], 1),
