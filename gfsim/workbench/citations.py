@@ -58,6 +58,8 @@ _ENTRIES = {
   title = {Continuous vs. Discrete Optimization of Deep Neural Networks},
   year = {2021},
   eprint = {2107.06608},
+  archivePrefix = {arXiv},
+}""",
     "2505.12419": """@misc{zhang2025embedding,
   author = {Zhang, Jiahan and Zhang, Yaoyu and Luo, Tao},
   title = {Embedding principle of homogeneous neural network for classification problem},
@@ -99,6 +101,15 @@ _ENTRIES = {
   pages = {67--75},
   year = {1981},
 }""",
+    "bdf": """@article{shampine1997matlab,
+  author = {Shampine, Lawrence F. and Reichelt, Mark W.},
+  title = {The {MATLAB} {ODE} Suite},
+  journal = {SIAM Journal on Scientific Computing},
+  volume = {18},
+  number = {1},
+  pages = {1--22},
+  year = {1997},
+}""",
     "diffrax": """@phdthesis{kidger2021on,
   author = {Kidger, Patrick},
   title = {On Neural Differential Equations},
@@ -124,7 +135,7 @@ _ENTRIES = {
   title = {gfsim: exact gradient flow of neural networks},
 }""",
 }
-_SOLVERS = ("rkc", "tsit5", "dopri8")
+_SOLVERS = ("rkc", "bdf", "tsit5", "dopri8")
 _SOFTWARE = ("gfsim", "diffrax", "equinox", "jax")
 _ARXIV = re.compile(r"(?<![\d.])\d{4}\.\d{5}(?!\d)")
 
@@ -132,8 +143,8 @@ _ARXIV = re.compile(r"(?<![\d.])\d{4}\.\d{5}(?!\d)")
 def citation(*works: str) -> str:
     """BibTeX entries of `works`, one after the other; of gfsim and what it is built on, where none is named.
 
-    A work is an arXiv number (`"2403.08121"`), a solver (`"rkc"`, `"tsit5"`, `"dopri8"`) or a package (`"gfsim"`,
-    `"diffrax"`, `"equinox"`, `"jax"`). An arXiv number that gfsim does not know gives an entry of the number alone.
+    A work is an arXiv number (`"2403.08121"`), a solver (`"rkc"`, `"bdf"`, `"tsit5"`, `"dopri8"`) or a package
+    (`"gfsim"`, `"diffrax"`, `"equinox"`, `"jax"`). An arXiv number that gfsim does not know gives an entry of the number alone.
 
     Raises `ValueError` for any other word.
     """
