@@ -48,7 +48,7 @@ class EmbeddedTrajectories(gf.Scenario):
     starts: int = 6
     """Starts in the phase portrait."""
     deep: bool = True
-    """Run three layers and p = 3 too."""
+    """Run three layers, p = 3 and every kind of split too."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -162,11 +162,12 @@ class EmbeddedTrajectories(gf.Scenario):
 
     def promises(self) -> xarray.Dataset:
         """Isometry, outputs and gradients of every kind of split, and of two that the theorem does not cover."""
-        kept = [self.shadow(kind) for kind in KINDS]
+        kinds = list(KINDS) if self.deep else [*CASES[:2], "published", "channels"]
+        kept = [self.shadow(kind) for kind in kinds]
         violations = [both.split.violation(both.problem, both.problem.theta) for both in kept]
         forced = forced_violations(self.shadow("one neuron").problem.data)
         record = {"violation": (("kind", "promise"), np.array(violations)), "forced": (("control", "promise"), forced)}
-        return xarray.Dataset(record, {"kind": list(KINDS), "promise": list(landscape.Violation._fields)})
+        return xarray.Dataset(record, {"kind": kinds, "promise": list(landscape.Violation._fields)})
 
     def claims(self, record: xarray.Dataset) -> list[gf.Claim]:
         shared, forced, moved = record["largest"], record["forced"], record["manifold_error"]
