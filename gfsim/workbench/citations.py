@@ -144,7 +144,8 @@ def citation(*works: str) -> str:
     """BibTeX entries of `works`, one after the other; of gfsim and what it is built on, where none is named.
 
     A work is an arXiv number (`"2403.08121"`), a solver (`"rkc"`, `"bdf"`, `"tsit5"`, `"dopri8"`) or a package
-    (`"gfsim"`, `"diffrax"`, `"equinox"`, `"jax"`). An arXiv number that gfsim does not know gives an entry of the number alone.
+    (`"gfsim"`, `"diffrax"`, `"equinox"`, `"jax"`). An arXiv number that gfsim does not know gives an entry of the
+    number alone.
 
     Raises `ValueError` for any other word.
     """
