@@ -75,6 +75,24 @@ class Cite:
     """A scenario of `gfsim list`, or the path of a scenario's file."""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Compare:
+    """Gradient descent beside its continuous models, for the `problem` of your own Python file."""
+
+    file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
+    """A Python file that defines `problem`, a gf.Problem; a vector `theta0` in it is the start instead of its own."""
+    t1: float
+    """Time up to which they are compared."""
+    step_sizes: tuple[float, ...]
+    """Step sizes of descent, increasing."""
+    models: tuple[str, ...] = ("flow", "modified-1", "modified-2")
+    """flow, modified-k, modified-quadratic, central or central-k."""
+    rtol: float = 1e-10
+    """Tolerance of the flows."""
+    out: Path = Path("records")
+    """Folder of the record."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Doctor:
     """Is this installation numerically sound?"""
@@ -85,13 +103,14 @@ Command = (
     | Annotated[Run, tyro.conf.subcommand("run")]
     | Annotated[Draw, tyro.conf.subcommand("draw")]
     | Annotated[Cite, tyro.conf.subcommand("cite")]
+    | Annotated[Compare, tyro.conf.subcommand("compare")]
     | Annotated[Doctor, tyro.conf.subcommand("doctor")]
 )
 
-_COMMANDS = ("list", "run", "draw", "cite", "doctor")
+_COMMANDS = ("list", "run", "draw", "cite", "compare", "doctor")
 
 
-def parse_command(arguments: Sequence[str]) -> List | Run | Draw | Cite | Doctor:
+def parse_command(arguments: Sequence[str]) -> List | Run | Draw | Cite | Compare | Doctor:
     """Everything but the options of one scenario, which need the scenario's file.
 
     Raises `ValueError` for what cannot be parsed; `--help` prints and raises `SystemExit(0)`.

@@ -46,6 +46,8 @@ def _dispatch(arguments: Sequence[str]) -> int:
             return _draw(command)
         case cl.Cite(name):
             return _cite(name)
+        case cl.Compare() as command:
+            return _compare(command)
         case cl.Doctor():
             return _doctor()
         case cl.Run():
@@ -151,6 +153,17 @@ def _cite(name: str) -> int:
     from gfsim.workbench.citations import citation_of
 
     print(citation_of(find(name).docstring))
+    return HOLDS
+
+
+def _compare(command: cl.Compare) -> int:
+    from gfsim.workbench.comparing import compare_file, comparison_table
+    from gfsim.workbench.runtime import prepare_jax
+
+    prepare_jax()
+    record, path = compare_file(command)
+    _console().print(comparison_table(record))
+    print(f"record: {path}")
     return HOLDS
 
 

@@ -22,13 +22,20 @@ _VERSIONED = ("jax", "jaxlib", "diffrax", "equinox")
 
 def provenance(name: str, scenario: Scenario) -> dict[str, str | int]:
     """What a record says about itself: the same run writes the same words, so nothing here knows the date."""
+    return {
+        "scenario": name,
+        "configuration": json.dumps(dataclasses.asdict(scenario), default=str, sort_keys=True),
+        "seed": scenario.seed,
+        **installation(),
+    }
+
+
+def installation() -> dict[str, str | int]:
+    """What a record says about the software that wrote it."""
     import jax
 
     return {
         "gfsim_record": FORMAT,
-        "scenario": name,
-        "configuration": json.dumps(dataclasses.asdict(scenario), default=str, sort_keys=True),
-        "seed": scenario.seed,
         "versions": json.dumps({"gfsim": gfsim.__version__} | {package: version(package) for package in _VERSIONED}),
         "x64": int(jax.config.jax_enable_x64),  # pyright: ignore[reportAttributeAccessIssue]
     }
