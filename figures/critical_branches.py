@@ -18,10 +18,10 @@ def figure(record: xarray.Dataset, venue: str) -> Figure:
     """The loss in the second neuron's plane above; φ, the table of inertia, and what becomes of perturbations below."""
     with style(venue):
         width, _ = plt.rcParams["figure.figsize"]
-        fig: Any = plt.figure(figsize=(width, 0.72 * width))
+        fig: Any = plt.figure(figsize=(width, 0.78 * width))
         upper, lower = fig.subfigures(2, 1, height_ratios=(1, 1.15))
         around(upper, record)
-        axes = lower.subplots(1, 3, width_ratios=(0.8, 1.1, 1.1))
+        axes = lower.subplots(1, 3, width_ratios=(1.2, 1.0, 1.0))
         correlation(axes[0], record)
         signs(axes[1], record)
         ends(axes[2], record)
@@ -48,12 +48,12 @@ def correlation(ax, record: xarray.Dataset) -> None:
     w, dead = float(record["weight"]), float(record["dead"])
     ax.axhline(0, color=COLOURS["reference"], lw=0.5)
     ax.plot(record["v"], record["correlation"], color=COLOURS["theory"])
-    ax.plot([-dead, 0, dead], [0, 0, 0], "o", ms=3.5, color=COLOURS["flow"], label="simple: strict saddles")
-    ax.plot([-w, w], [0, 0], "s", ms=3.5, color=COLOURS["gradient descent"], label="double, $\\pm\\bar w$: junctions")
+    ax.plot([-dead, 0, dead], [0, 0, 0], "o", ms=3.5, color=COLOURS["flow"], label="0, $\\pm w_0$: strict saddles")
+    ax.plot([-w, w], [0, 0], "s", ms=3.5, color=COLOURS["gradient descent"], label="$\\pm\\bar w$: junctions")
     ax.set(xlabel="$v$", ylabel="$\\varphi(v) = \\sum_i e_i\\,\\tanh(v x_i)$")
     ax.set_ylim(top=0.088)
-    ax.legend(loc="upper center", handletextpad=0.2, borderpad=0)
-    ax.set_title("(b) a dead neuron's correlation", loc="left")
+    ax.legend(loc="upper left", handletextpad=0.2, borderpad=0)
+    ax.set_title("(b) correlation of a dead neuron", loc="left")
 
 
 def signs(ax, record: xarray.Dataset) -> None:
@@ -73,9 +73,9 @@ def signs(ax, record: xarray.Dataset) -> None:
         xlabel="number of eigenvalues",
         xticks=range(0, 7, 2),
         xlim=(0, 6.4),
-        ylim=(-0.6, len(names) + 0.9),
+        ylim=(-0.6, len(names) - 0.4),
     )
-    ax.legend(loc="upper center", ncols=4, columnspacing=0.7, handlelength=0.9, handletextpad=0.3, borderpad=0)
+    _legend_below(ax, 2)
     ax.set_title("(c) inertia of the strata", loc="left")
 
 
@@ -88,6 +88,18 @@ def ends(ax, record: xarray.Dataset) -> None:
         ax.barh(heights, share, left=left, color=colour, height=0.7, label=name, alpha=0.75)
         left = left + share
     ax.set(yticks=heights, yticklabels=known["point"].values, xlabel="perturbations [%]", xlim=(0, 100))
-    ax.set_ylim(-0.6, len(heights) + 0.9)
-    ax.legend(loc="upper center", ncols=3, columnspacing=0.7, handlelength=0.9, handletextpad=0.3, borderpad=0)
-    ax.set_title("(d) what perturbations become", loc="left")
+    ax.set_ylim(-0.6, len(heights) - 0.4)
+    _legend_below(ax, 2)
+    ax.set_title("(d) perturbed flows", loc="left")
+
+
+def _legend_below(ax, columns: int) -> None:
+    ax.legend(
+        loc="upper center",
+        bbox_to_anchor=(0.2, -0.25),
+        ncols=columns,
+        columnspacing=0.9,
+        handlelength=0.9,
+        handletextpad=0.3,
+        borderpad=0,
+    )
