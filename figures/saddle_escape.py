@@ -16,7 +16,7 @@ def figure(record: xarray.Dataset, venue: str) -> Figure:
     """Escape times; loss, eigenvalues and distance along the unstable manifold; norms from a small start; the limit."""
     with style(venue):
         width, _ = plt.rcParams["figure.figsize"]
-        fig: Any = plt.figure(figsize=(width, 0.62 * width))
+        fig: Any = plt.figure(figsize=(width, 0.74 * width))
         upper, lower = fig.subfigures(2, 1)
         axes = upper.subplots(1, 3)
         times(axes[0], record)
@@ -47,7 +47,7 @@ def times(ax, record: xarray.Dataset) -> None:
         xlabel="$\\ln(1/\\varepsilon)$",
         ylabel="$|\\lambda_{min}|$ · escape time (shifted)",
         xlim=(None, 26),
-        ylim=(None, 39),
+        ylim=(None, 47),
     )
     ax.plot([], [], color=COLOURS["theory"], lw=0.7, label="theory (slope)")
     ax.legend(loc="upper left", borderpad=0, handletextpad=0.4)
@@ -61,7 +61,7 @@ def loss(ax, record: xarray.Dataset) -> None:
         ax.loglog(record["path_time"][side], record["path_loss"][side], color=colour, label="+−"[side] + "$u_{min}$")
     ax.set(xlabel="time $t$", ylabel="loss", xlim=(10, None))
     ax.legend(loc="lower left", borderpad=0)
-    ax.set_title("(b) one neuron and a dead one → two", loc="left")
+    ax.set_title("(b) from saddle to minimum", loc="left")
 
 
 def eigenvalues(ax, record: xarray.Dataset) -> None:
@@ -74,7 +74,7 @@ def eigenvalues(ax, record: xarray.Dataset) -> None:
     limit = 1.6 * np.abs(values[:, :2]).max()
     ax.set(xlabel="time $t$", ylabel="eigenvalue of $\\nabla^2 L$", ylim=(-limit, 3 * limit), xlim=(10, None))
     counts = np.sum(values < -1e-9 * values[:, -1:], axis=1)
-    ax.text(0.03, 0.03, f"$n_-$: {counts[0]} at the saddle, {counts[-1]} at the end", transform=ax.transAxes, size=6)
+    ax.text(0.03, 0.03, f"$n_-$: {counts[0]}, at the end {counts[-1]}", transform=ax.transAxes, size=6)
     ax.legend(loc="upper right", borderpad=0)
     ax.set_title("(c) its curvature", loc="left")
 
@@ -96,7 +96,7 @@ def distance(ax, record: xarray.Dataset) -> None:
         label="$e^{|\\lambda_{min}|t}$",
     )
     ax.set(xlabel="time $t$", ylabel="distance to the branches", xlim=(10, None))
-    ax.legend(loc="upper left", borderpad=0)
+    ax.legend(loc="lower right", borderpad=0)
     ax.set_title("(d) leaving the stratum", loc="left")
 
 
@@ -108,8 +108,8 @@ def norms(ax, record: xarray.Dataset) -> None:
     ax.semilogy(tau, record["loss"], color=COLOURS["correlation flow"], label="loss")
     ax.axhline(float(record["pursuit_loss"][0]), color=COLOURS["theory"], lw=0.7, ls="--", label="pursuit, one neuron")
     ax.axvline(float(record["saddle_tau"]), color=COLOURS["reference"], lw=0.7, ls=":", label="first saddle")
-    ax.set(xlabel="$\\tau = t\\delta$", ylim=(1e-5, 300))
-    ax.legend(loc="upper left", ncols=2, borderpad=0, columnspacing=0.6, handlelength=1.0, handletextpad=0.4)
+    ax.set(xlabel="$\\tau = t\\delta$", ylim=(1e-5, 1e6))
+    ax.legend(loc="upper left", borderpad=0, handlelength=1.2, handletextpad=0.4)
     ax.set_title("(e) neurons appear one by one", loc="left")
 
 
@@ -118,10 +118,8 @@ def limit(ax, record: xarray.Dataset) -> None:
     delta, (ray, beside) = record["halved"].values, record["gap"].values
     ax.loglog(delta, ray[-1] * (delta / delta[-1]) ** 2, color=COLOURS["theory"], lw=0.7, label="$\\delta^2$: factor 4")
     ax.loglog(delta, ray, "o", ms=3.5, color=COLOURS["flow"], label="from the KKT ray")
-    ax.loglog(
-        delta, beside, "s", ms=3.5, mfc="none", color=COLOURS["gradient descent"], label="control: from beside it"
-    )
-    ax.set(xlabel="δ", ylabel="$\\max_t\\,\\|p_\\delta - p_{\\delta/2}\\|$", ylim=(None, 30))
+    ax.loglog(delta, beside, "s", ms=3.5, mfc="none", color=COLOURS["gradient descent"], label="control: beside it")
+    ax.set(xlabel="δ", ylabel="$\\max_t\\,\\|p_\\delta - p_{\\delta/2}\\|$", ylim=(None, 3e3))
     ax.xaxis.set_minor_formatter("")
     ax.legend(loc="upper left", borderpad=0)
     ax.set_title("(f) the limit path", loc="left")
