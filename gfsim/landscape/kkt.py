@@ -55,13 +55,13 @@ def kkt_residual(problem: Problem, theta: Theta, exponents: Theta | None = None)
 
     Source: Lyu & Li, arXiv 1906.05890, Thm 4.4; Kunin et al., arXiv 2210.03820 for exponents.
     """
-    exponents = checked_exponents(problem, exponents, "kkt_residual")
-    theta = feasible(problem, theta, exponents)
+    own = checked_exponents(problem, exponents, "kkt_residual")
+    theta = feasible(problem, theta, own)
     q = np.asarray(constraints(problem, theta))
     near = np.flatnonzero(q <= _NEAR * q.min())
-    target = np.where(exponents == exponents.max(), theta, 0.0)
+    target = np.where(own == own.max(), theta, 0.0)
     size = float(np.linalg.norm(target))
-    gradients = np.asarray(constraint_gradients(problem, theta, jax.device_put(near)))
+    gradients = constraint_gradients(problem, theta, near)
     multipliers = np.zeros(q.size)
     multipliers[near] = _multipliers(gradients * size, q[near] - 1.0, target / size) * size**2
     pull = multipliers[near] @ gradients
@@ -87,9 +87,17 @@ def constraints(problem: Problem, theta: Theta) -> Float[Array, "constraints"]:
     return (jnp.take_along_axis(outputs, label, axis=1) - taken).ravel()
 
 
-@eqx.filter_jit
-def constraint_gradients(problem: Problem, theta: Theta, which: Int[Array, "chosen"]) -> Float[Array, "chosen P"]:
+def constraint_gradients(
+    problem: Problem, theta: Theta, which: Int[np.ndarray, "chosen"]
+) -> Float[np.ndarray, "chosen P"]:
     """∇q_i at θ for the constraints `which`, a row each."""
+    # Whole blocks: another number of constraints does not compile again.
+    blocks = np.resize(which, -(-which.size // _ROWS) * _ROWS)
+    return np.asarray(_gradients(problem, theta, jax.device_put(blocks)))[: which.size]
+
+
+@eqx.filter_jit
+def _gradients(problem: Problem, theta: Theta, which: Int[Array, "rows"]) -> Float[Array, "rows P"]:
     values, pullback = jax.vjp(lambda th: constraints(problem, th), theta)
     unit = lambda i: jnp.zeros_like(values).at[i].set(1.0)  # noqa: E731
     return jax.lax.map(lambda i: pullback(unit(i))[0], which, batch_size=_ROWS)

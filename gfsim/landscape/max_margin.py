@@ -64,9 +64,9 @@ def max_margin_polish(
     if not tolerance > 0:
         raise ValueError(f"tolerance: must be positive, was {tolerance}")
     multipliers = kkt_residual(problem, theta, exponents).multipliers
-    exponents = checked_exponents(problem, exponents, "max_margin_polish")
-    start = np.asarray(feasible(problem, theta, exponents))
-    metric = (exponents == exponents.max()).astype(float)
+    own = checked_exponents(problem, exponents, "max_margin_polish")
+    start = np.asarray(feasible(problem, theta, own))
+    metric = (own == own.max()).astype(float)
     active = np.flatnonzero(multipliers > _SMALL * multipliers.max())
     x, lam = start, multipliers[active]
     for _ in range(_ACTIVE_SETS):
@@ -79,7 +79,7 @@ def max_margin_polish(
             active, lam = np.append(active, inactive[q[inactive].argmin()]), np.append(lam, 0.0)
         else:
             break
-    return _described(problem, x, lam, active, metric, float(exponents.max()), start, tolerance)
+    return _described(problem, x, lam, active, metric, float(own.max()), start, tolerance)
 
 
 def _newton(
@@ -119,8 +119,8 @@ def _residual(
     problem: Problem, x: np.ndarray, lam: np.ndarray, active: np.ndarray, metric: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mθ − Σ λ_i ∇q_i and q_i − 1 in one vector, and the gradients ∇q_i."""
-    theta, which = _put(x, active)
-    jacobian = np.asarray(constraint_gradients(problem, theta, which))
+    theta = jnp.asarray(x)
+    jacobian = constraint_gradients(problem, theta, active)
     q = np.asarray(constraints(problem, theta))[active]
     return np.concatenate([metric * x - lam @ jacobian, q - 1.0]), jacobian
 

@@ -59,7 +59,7 @@ def test_second_order_type_is_that_of_the_margin():
     assert point.refined
     assert point.type == "strict minimum"
     # Along the least eigenvector, margins restored to one, γ̄ changes by −L·eigenvalue/(2‖θ‖²) to second order.
-    gradients = np.asarray(constraint_gradients(problem, point.theta, jnp.asarray(point.active)))
+    gradients = constraint_gradients(problem, point.theta, point.active)
     _, _, v = np.linalg.svd(gradients)
     tangent = v[len(point.active) :]
     hessian = np.eye(problem.size) - np.asarray(_curvature(problem, point.theta, jnp.asarray(point.multipliers)))
