@@ -32,6 +32,8 @@ from gfsim.landscape.kkt import MarginKKT as MarginKKT
 from gfsim.landscape.kkt import kkt_residual as kkt_residual
 from gfsim.landscape.max_margin import MaxMarginPoint as MaxMarginPoint
 from gfsim.landscape.max_margin import max_margin_polish as max_margin_polish
+from gfsim.landscape.separability import ConditionalSeparability as ConditionalSeparability
+from gfsim.landscape.separability import conditional_separability as conditional_separability
 from gfsim.landscape.spectrum import Spectrum as Spectrum
 from gfsim.landscape.spectrum import largest_eigenvalue as largest_eigenvalue
 from gfsim.landscape.spectrum import spectrum as spectrum

@@ -25,5 +25,6 @@ from gfsim.problems.networks.base import AbstractNetwork as AbstractNetwork
 from gfsim.problems.networks.convolutional import Convolutional as Convolutional
 from gfsim.problems.networks.deep_linear import DeepLinear as DeepLinear
 from gfsim.problems.networks.diagonal_linear import DiagonalLinear as DiagonalLinear
+from gfsim.problems.networks.exponents import exponents as exponents
 from gfsim.problems.networks.feed_forward import FeedForward as FeedForward
 from gfsim.problems.networks.two_layer import TwoLayer as TwoLayer

@@ -65,13 +65,14 @@ class FeedForward(AbstractNetwork):
         """d."""
         return self.weights[0].shape[1]
 
-    def _skips(self, l: int) -> bool:
+    def skips(self, l: int) -> bool:
+        """Whether hidden layer l (from 0) adds its input to its activations."""
         rows, columns = self.weights[l].shape
         return self.residual and 0 < l < len(self.weights) - 1 and rows == columns
 
     def _rescaling_degree(self) -> int | None:
         # The degree p of σ where scaling a whole hidden layer scales its activations by c^p, else None.
-        if any(self._skips(l) for l in range(len(self.weights))):
+        if any(self.skips(l) for l in range(len(self.weights))):
             return None
         return getattr(self.activation, "degree", None)
 
@@ -120,7 +121,7 @@ class FeedForward(AbstractNetwork):
         h = x
         for l in range(len(self.weights) - 1):
             s = self.activation(self._affine(l, h))
-            if self._skips(l):
+            if self.skips(l):
                 s = h + s
             h = _unit(s) if self.normalise else s
         y = self._affine(len(self.weights) - 1, h)
