@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gfsim import verification as verification
     from gfsim.dynamics import CentralFlow as CentralFlow
     from gfsim.dynamics import CorrelationFlow as CorrelationFlow
+    from gfsim.dynamics import DualFlow as DualFlow
     from gfsim.dynamics import GradientDescent as GradientDescent
     from gfsim.dynamics import GradientFlow as GradientFlow
     from gfsim.dynamics import MarginFlow as MarginFlow

@@ -7,6 +7,7 @@ from gfsim.dynamics.correlation import CorrelationFlow as CorrelationFlow
 from gfsim.dynamics.descent import AbstractDescent as AbstractDescent
 from gfsim.dynamics.descent import GradientDescent as GradientDescent
 from gfsim.dynamics.descent import OptaxDescent as OptaxDescent
+from gfsim.dynamics.dual import DualFlow as DualFlow
 from gfsim.dynamics.gradient import GradientFlow as GradientFlow
 from gfsim.dynamics.margin import MarginFlow as MarginFlow
 from gfsim.dynamics.modified import ModifiedFlow as ModifiedFlow
