@@ -128,6 +128,13 @@ def test_strata_of_the_worked_example(name):
     assert stratum(wide.network_at(wide.theta)).dimension == branch_dimension(wide, wide.theta) == dimension
 
 
+def test_a_neuron_and_its_mirror_image_have_the_same_inertia():
+    """(a, w) and (−a, −w) are one function for the odd tanh; M_j and every a_k change sign together."""
+    mirrored = eqx.tree_at(lambda p: p.theta, EXAMPLE.problem, -EXAMPLE.problem.theta)
+    for shares in ([[0.3, 0.7]], [[-0.2, -0.7, 1.9]]):
+        assert predicted_inertia(mirrored, shares) == predicted_inertia(EXAMPLE.problem, shares)
+
+
 def test_inertia_of_random_networks():
     cases = list(embedded_cases(2, 1, 4, 1, 6, seed=0))
     assert [case.predicted for case in cases] == [case.measured for case in cases]
