@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 
 import gfsim as gf
 from gfsim.workbench.runtime import prepare_jax
