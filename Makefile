@@ -61,6 +61,7 @@ verify: $(STAMPS)/test
 
 bench: $(STAMPS)/test
 	@$(BIN)/python -m benchmarks.work_precision
+	@$(BIN)/python -m benchmarks.central_flow
 
 clean:
 	rm -rf .venv records figures-out figures/out
