@@ -10,6 +10,7 @@ import numpy as np
 import xarray
 
 import gfsim as gf
+from gfsim import landscape
 from gfsim.verification import infinity
 from gfsim.verification.late_laws import DERIVED, SETTLING, SOURCE, late_laws, linear_laws
 from gfsim.verification.late_laws import LINEAR as SOUDRY
@@ -117,7 +118,7 @@ class MaxMargin(gf.Scenario):
         self.announce(f"{case}: {run.outcome}, {run.stats['steps']} steps, {record['limit_type'].item()}")
         reference = record["limit"].values
         if problem.degree == 1:
-            reference = infinity.hard_margin(problem.data)
+            reference, _ = landscape.hard_margin(problem.data.targets[:, None] * problem.data.inputs)
         off = record["limit"].values - reference / np.linalg.norm(reference)
         return record.drop_vars("limit").assign(reference_angle=np.linalg.norm(off))
 

@@ -8,11 +8,9 @@ import numpy as np
 import xarray
 from jaxtyping import Array, Float
 from numpy.typing import ArrayLike
-from scipy.optimize import nnls
 
 from gfsim.landscape.kkt import kkt_residual
 from gfsim.landscape.max_margin import max_margin_polish
-from gfsim.problems.data import Dataset
 from gfsim.problems.problem import Problem
 from gfsim.simulation import observables
 from gfsim.simulation.trajectory import Trajectory
@@ -119,16 +117,3 @@ def described(problem: Problem, run: Trajectory, rows: int = 60) -> xarray.Datas
             "limit_rate": np.min(point.eigenvalues[np.abs(point.eigenvalues) > 1e-8], initial=degree),
         }
     )
-
-
-def hard_margin(data: Dataset) -> Float[np.ndarray, "d"]:
-    """argmin ½‖w‖² subject to y_i w·x_i ≥ 1 (no intercept), by non-negative least squares, exact to rounding.
-
-    The residual of min ‖(0, 1) − Σ α_i (y_i x_i, 1)‖ over α ≥ 0 is proportional to (−w, 1), and nil where the data are
-    not separable [Lawson & Hanson, Solving Least Squares Problems, ch. 23].
-    """
-    rows = np.asarray(data.targets)[:, None] * np.asarray(data.inputs)
-    stacked = np.vstack([rows.T, np.ones(len(rows))])
-    right = np.append(np.zeros(data.d), 1.0)
-    residual = right - stacked @ nnls(stacked, right)[0]
-    return -residual[:-1] / residual[-1]
