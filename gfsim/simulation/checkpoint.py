@@ -5,11 +5,13 @@ started again with the same arguments ends exactly as if it had not been.
 """
 
 import contextlib
+import functools
 import hashlib
 import io
 import json
 import os
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
@@ -30,6 +32,7 @@ import gfsim
 INTERVAL = 10.0
 SUFFIX = ".checkpoint"
 _MAGIC = b"gfsim checkpoint 1\n"
+_WRITING = threading.Lock()
 _folder: ContextVar[Path | None] = ContextVar("folder", default=None)
 
 
@@ -46,11 +49,20 @@ def checkpoints_in(folder: Path) -> Iterator[None]:
 def fingerprint(*arguments: PyTree) -> str:
     """A hash of everything that determines a run: structure, arrays, functions, and the versions that compute."""
     digest = hashlib.sha256()
-    digest.update(f"gfsim {gfsim.__version__}\n".encode())
+    digest.update(_own_code())
     for package in ("jax", "jaxlib", "diffrax", "equinox"):
         digest.update(f"{package} {version(package)}\n".encode())
     _digest(digest, arguments)
     return digest.hexdigest()
+
+
+@functools.cache
+def _own_code() -> bytes:
+    """A hash of gfsim's files: between two releases too, other code may neither read nor repeat a run."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(gfsim.__file__).parent.rglob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.digest()
 
 
 def _digest(digest: Any, tree: PyTree) -> None:
@@ -133,9 +145,11 @@ class Checkpoint:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         # One name for the temporary file: what a kill leaves of it, the next write overwrites.
         temporary = self._path.with_name(self._path.name + ".writing")
-        with temporary.open("wb") as file:
-            file.write(_MAGIC + json.dumps(header).encode() + b"\n" + payload)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._path)
+        # Two equal runs at once share their file.
+        with _WRITING:
+            with temporary.open("wb") as file:
+                file.write(_MAGIC + json.dumps(header).encode() + b"\n" + payload)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(self._path)
         self._written = time.monotonic()
