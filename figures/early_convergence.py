@@ -63,9 +63,9 @@ def approach(fig, record: xarray.Dataset) -> None:
 
 def weights(fig, record: xarray.Dataset) -> None:
     """The first-layer weights of the neurons that end as the largest, each row on its own scale."""
-    axes = fig.subplots(3, NEURONS, gridspec_kw={"hspace": 0.12})
     every = record["weights"].values
     chosen = np.argsort(-np.linalg.norm(every[-1], axis=1))[:NEURONS]
+    axes = fig.subplots(3, chosen.size, gridspec_kw={"hspace": 0.12})
     moments = zip(axes, every, record["moment_norm"].values, ("start", "plateau", "escape"), strict=True)
     for row, images, norm, name in moments:
         limit = np.abs(images).max()
