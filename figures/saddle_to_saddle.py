@@ -16,13 +16,13 @@ def figure(record: xarray.Dataset, venue: str) -> Figure:
     """Three losses with predicted plateaus and jump times above; the diagonal network's β and its errors below."""
     with style(venue):
         width, _ = plt.rcParams["figure.figsize"]
-        fig: Any = plt.figure(figsize=(width, 0.62 * width))
+        fig: Any = plt.figure(figsize=(width, 0.74 * width))
         upper, lower = fig.subfigures(2, 1)
         axes = upper.subplots(1, 3)
         scalar(axes[0], record)
         loss(axes[1], record, "linear", np.atleast_1d(record["linear_predicted"].values), record["linear_jumps"].values)
         loss(axes[2], record, "relu", np.atleast_1d(record["relu_predicted"].values), record["relu_jumps"].values)
-        axes[1].set_title("(b) two linear layers: ranks 0, 1, 2, 3", loc="left")
+        axes[1].set_title("(b) linear, ranks 0, 1, 2, 3", loc="left")
         axes[2].set_title("(c) ReLU, orthogonal inputs", loc="left")
         axes = lower.subplots(1, 2, width_ratios=(2, 1))
         diagonal(axes[0], record)
@@ -38,7 +38,7 @@ def scalar(ax, record: xarray.Dataset) -> None:
     ax.axhline(1e-3, ls="--", **THEORY, label="tolerance at $\\alpha = 10^{-3}$")
     ax.set(xlabel="initial weight α", ylabel="|time / leading order − 1|")
     ax.legend(loc="upper left", borderpad=0)
-    ax.set_ylim(top=30)
+    ax.set_ylim(top=3e4)
     ax.set_title("(a) products of $L$ scalars", loc="left")
 
 
@@ -52,11 +52,11 @@ def loss(ax, record: xarray.Dataset, name: str, heights: np.ndarray, jumps: np.n
     for k, jump in enumerate(jumps):
         ax.axvline(jump, ls=":", color=COLOURS["reference"], lw=0.8, label="predicted jump" if k == 0 else None)
     ax.semilogx(t[1:], values[1:], color=COLOURS["flow"], label="flow", zorder=1)
-    ax.set(xlim=(start, end), ylim=(-0.05 * values[0], 1.1 * values[0]), xlabel="time $t$", ylabel="loss")
+    ax.set(xlim=(start, end), ylim=(-0.05 * values[0], 1.75 * values[0]), xlabel="time $t$", ylabel="loss")
     ticks = np.array([tick for tick in (5, 10, 20, 50, 100, 200, 400) if start <= tick <= end])
     ax.set_xticks(ticks, [str(tick) for tick in ticks])
     ax.set_xticks([], minor=True)
-    ax.legend(loc="upper right", borderpad=0)
+    ax.legend(loc="upper right", borderpad=0.2, frameon=True, framealpha=1.0, edgecolor="none")
 
 
 def diagonal(ax, record: xarray.Dataset) -> None:
