@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import xarray
 
+from figures.critical_branches import figure
 from scenarios.critical_branches import JUNCTIONS, SPAN, STRATA, CriticalBranches
+from tests.drawing import check_figure
 
 INERTIA = [(3, 0, 1), (2, 1, 1), (3, 1, 0), (3, 1, 0), (4, 0, 2), (3, 1, 2), (2, 2, 2), (4, 1, 1), (3, 2, 1), (4, 2, 0)]
 
@@ -103,16 +105,4 @@ def test_bad_input_is_one_line(field, value, message):
 
 
 def test_figure(record):
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    from figures.critical_branches import figure
-
-    before = dict(mpl.rcParams)
-    fig = figure(record, "icml")
-    fig.canvas.draw()
-    assert len(fig.findobj(mpl.axes.Axes)) == 3 + 1 + 3
-    assert dict(mpl.rcParams) == before
-    plt.close(fig)
+    check_figure(figure, record, "icml", 3 + 1 + 3)

@@ -11,7 +11,9 @@ import pytest
 import xarray
 
 import gfsim as gf
+from figures.early_convergence import figure
 from scenarios.early_convergence import CASES, EarlyConvergence
+from tests.drawing import check_figure
 
 N_STAR, KAPPA, T_STAR = 0.5, (0.8, 1.1), 3.0
 
@@ -156,19 +158,7 @@ def test_starts_point_uphill(case):
 
 @pytest.mark.parametrize("venue", ["neurips", "icml", "beamer"])
 def test_figure(record, venue):
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    from figures.early_convergence import figure
-
-    before = dict(mpl.rcParams)
-    fig = figure(record, venue)
-    fig.canvas.draw()
-    assert len(fig.findobj(mpl.axes.Axes)) == 2 + 12 + 6
-    assert dict(mpl.rcParams) == before
-    plt.close(fig)
+    check_figure(figure, record, venue, 2 + 12 + 6)
 
 
 def test_without_the_deep_cases(record):

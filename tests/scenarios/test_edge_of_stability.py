@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import xarray
 
+from figures.edge_of_stability import figure
 from scenarios.edge_of_stability import CASES, SHARPENING, UNSEEDED, EdgeOfStability
+from tests.drawing import check_figure
 
 STEPS = 201
 
@@ -84,16 +86,4 @@ def test_bad_input_is_one_line(field, value, message):
 
 @pytest.mark.parametrize("cases", [6, 2])
 def test_figure(record, cases):
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    from figures.edge_of_stability import figure
-
-    before = dict(mpl.rcParams)
-    fig = figure(record.isel(case=slice(cases)), "icml")
-    fig.canvas.draw()
-    assert len(fig.findobj(mpl.axes.Axes)) == 3 * cases
-    assert dict(mpl.rcParams) == before
-    plt.close(fig)
+    check_figure(figure, record.isel(case=slice(cases)), "icml", 3 * cases)

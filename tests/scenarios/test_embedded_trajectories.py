@@ -8,9 +8,11 @@ import pytest
 import xarray
 
 import gfsim as gf
+from figures.embedded_trajectories import figure
 from gfsim.verification.shadow import shadow_error
 from gfsim.verification.split_cases import KINDS
 from scenarios.embedded_trajectories import BESIDE, CASES, EmbeddedTrajectories
+from tests.drawing import check_figure
 
 
 def lawful_record() -> xarray.Dataset:
@@ -143,19 +145,7 @@ def test_bad_input_is_one_line(field, value, message):
 
 @pytest.mark.parametrize("venue", ["neurips", "beamer"])
 def test_figure(record, venue):
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    from figures.embedded_trajectories import figure
-
-    before = dict(mpl.rcParams)
-    fig = figure(record, venue)
-    fig.canvas.draw()
-    assert len(fig.findobj(mpl.axes.Axes)) == 6
-    assert dict(mpl.rcParams) == before
-    plt.close(fig)
+    check_figure(figure, record, venue, 6)
 
 
 def test_claims_name_their_source(record):

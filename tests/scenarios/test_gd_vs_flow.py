@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import xarray
 
+from figures.gd_vs_flow import figure
 from scenarios.gd_vs_flow import CASES, MODELS, GdVsFlow
+from tests.drawing import check_figure
 
 
 @pytest.fixture
@@ -87,16 +89,4 @@ def test_bad_input_is_one_line(value, message):
 
 @pytest.mark.parametrize("cases", [3, 1])
 def test_figure(record, cases):
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    from figures.gd_vs_flow import figure
-
-    before = dict(mpl.rcParams)
-    fig = figure(record.isel(case=slice(cases)), "icml")
-    fig.canvas.draw()
-    assert len(fig.findobj(mpl.axes.Axes)) == 4 + 3
-    assert dict(mpl.rcParams) == before
-    plt.close(fig)
+    check_figure(figure, record.isel(case=slice(cases)), "icml", 4 + 3)

@@ -10,8 +10,10 @@ import pytest
 import xarray
 
 import gfsim as gf
+from figures.max_margin import figure
 from gfsim.verification.infinity import largest_fall, turning
 from scenarios.max_margin import MaxMargin, Spiral
+from tests.drawing import check_figure
 
 DEGREES = {"linear L=1": 1, "linear L=2": 2, "two layers L=3": 3, "three layers L=7": 7, "digits L=1": 1}
 MARGIN = 0.5
@@ -162,19 +164,7 @@ def test_spiral_is_homogeneous_and_its_curve_invariant():
 
 @pytest.mark.parametrize("venue", ["neurips", "icml"])
 def test_figure(record, venue):
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    from figures.max_margin import figure
-
-    before = dict(mpl.rcParams)
-    fig = figure(record, venue)
-    fig.canvas.draw()
-    assert len(fig.findobj(mpl.axes.Axes)) == 6
-    assert dict(mpl.rcParams) == before
-    plt.close(fig)
+    check_figure(figure, record, venue, 6)
 
 
 def test_reduced_is_a_scenario():

@@ -8,9 +8,11 @@ import pytest
 import xarray
 
 import gfsim as gf
+from figures.quasi_homogeneous import figure
 from gfsim import landscape
 from gfsim.verification.two_balls import closed_form, programme, robust_margin, unit
 from scenarios.quasi_homogeneous import QuasiHomogeneous
+from tests.drawing import check_figure
 
 HEIGHTS = (0.3, 0.9)
 
@@ -107,19 +109,7 @@ def test_bad_input_is_one_line(field, value, message):
 
 @pytest.mark.parametrize("venue", ["neurips", "icml"])
 def test_figure(record, venue):
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    from figures.quasi_homogeneous import figure
-
-    before = dict(mpl.rcParams)
-    fig = figure(record, venue)
-    fig.canvas.draw()
-    assert len(fig.findobj(mpl.axes.Axes)) == 3
-    assert dict(mpl.rcParams) == before
-    plt.close(fig)
+    check_figure(figure, record, venue, 3)
 
 
 def test_claims_name_their_source(record):

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import xarray
 
+from figures.saddle_escape import figure
 from scenarios.saddle_escape import EPSILONS, SADDLES, SaddleEscape
+from tests.drawing import check_figure
 
 RATE, STEP = np.array([0.1, 0.4, 0.5]), np.array([0.1, 0.2, 0.1])
 
@@ -86,16 +88,4 @@ def test_bad_input_is_one_line():
 
 
 def test_figure(record):
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    from figures.saddle_escape import figure
-
-    before = dict(mpl.rcParams)
-    fig = figure(record, "icml")
-    fig.canvas.draw()
-    assert len(fig.findobj(mpl.axes.Axes)) == 6
-    assert dict(mpl.rcParams) == before
-    plt.close(fig)
+    check_figure(figure, record, "icml", 6)

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import xarray
 
+from figures.saddle_to_saddle import figure
 from scenarios.saddle_to_saddle import ALPHAS, DEPTHS, SaddleToSaddle
+from tests.drawing import check_figure
 
 NORM = np.sqrt(2.0**2 + 1.5**2) + np.sqrt(1.0 + 0.25)
 
@@ -95,16 +97,4 @@ def test_bad_input_is_one_line(field, value, message):
 
 
 def test_figure(record):
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    from figures.saddle_to_saddle import figure
-
-    before = dict(mpl.rcParams)
-    fig = figure(record, "icml")
-    fig.canvas.draw()
-    assert len(fig.findobj(mpl.axes.Axes)) == 5
-    assert dict(mpl.rcParams) == before
-    plt.close(fig)
+    check_figure(figure, record, "icml", 5)
