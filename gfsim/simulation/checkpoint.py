@@ -89,17 +89,19 @@ def _text(*values: Any) -> bytes:
 
 
 class Checkpoint:
-    """The file of one run.
+    """The file of the run that `arguments` determine.
 
     `path` None takes the folder of `checkpoints_in`, where there is one, or keeps nothing.
     """
 
-    def __init__(self, path: str | os.PathLike | None, identity: str):
+    def __init__(self, path: str | os.PathLike | None, *arguments: PyTree):
         folder = _folder.get()
-        self._identity = identity
         self._path = Path(path) if path is not None else None
+        if self._path is not None or folder is not None:
+            # Reading versions and hashing arguments takes longer than a short run.
+            self._identity = fingerprint(*arguments)
         if self._path is None and folder is not None:
-            self._path = folder / (identity[:32] + SUFFIX)
+            self._path = folder / (self._identity[:32] + SUFFIX)
         self._written = time.monotonic()
 
     def load(self) -> "tuple[dict[str, Any], Callable[[PyTree], PyTree]] | None":

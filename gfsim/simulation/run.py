@@ -142,7 +142,7 @@ class Run:
             first = (slice(None), 0) if self.ensemble else (0,)
             jax.tree.map(lambda rows, x: rows.__setitem__(first, x), y, self._start)
             self._set(saved=np.ones(members, int))
-        self.kept = jax.tree.map(jax.device_put, Kept(jax.device_put(clock), y))
+        self.kept = Kept(*jax.device_put((clock, y)))
 
     def go(self, max_steps: int, meter: LogTimeMeter, checkpoint: Checkpoint) -> None:
         """Advance until every member has ended, from the checkpoint where there is one."""
@@ -213,8 +213,7 @@ class Run:
         return np.asarray(np.asarray(self.motion.halt) == integrate.RUNNING)
 
     def _advance(self, budget: int) -> None:
-        times = None if self._times is None else jax.device_put(self._times)
-        fixed = (self.dynamics, self.solver, self.events, times, jax.device_put(np.asarray(budget)))
+        fixed = (self.dynamics, self.solver, self.events, self._times, np.asarray(budget))
         before = np.asarray(self.motion.saved)
         self.motion, self.kept = integrate.advance(fixed, self.motion, self.kept)
         if self._times is None:
@@ -223,6 +222,8 @@ class Run:
 
     def _end_where_true_at_start(self) -> None:
         true = np.asarray(self._true_at_start)
+        if not np.any(true):
+            return
         halt = np.array(self.motion.halt)
         for member in np.ndindex(halt.shape):
             if np.any(true[member]):
@@ -248,7 +249,7 @@ class Run:
         )
 
     def _set(self, **changes: Any) -> None:
-        self.motion = dataclasses.replace(self.motion, **jax.tree.map(jax.device_put, changes))
+        self.motion = dataclasses.replace(self.motion, **jax.device_put(changes))
 
     def _close(self) -> None:
         """Name how each member that no event ended came to its end."""

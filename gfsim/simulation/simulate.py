@@ -17,7 +17,7 @@ from gfsim.dynamics.descent import AbstractDescent
 from gfsim.dynamics.modified import ModifiedFlow
 from gfsim.landscape.spectrum import largest_eigenvalue
 from gfsim.problems.problem import Problem
-from gfsim.simulation.checkpoint import Checkpoint, fingerprint
+from gfsim.simulation.checkpoint import Checkpoint
 from gfsim.simulation.descend import DescentRun
 from gfsim.simulation.events import AbstractEvent, AnyOf, as_tuple, series_diverges
 from gfsim.simulation.progress import LogTimeMeter
@@ -91,7 +91,7 @@ def simulate(
     observers = _checked_observers(observe)
     began = time.perf_counter()
 
-    kept = Checkpoint(checkpoint, fingerprint(dynamics, theta0, t1, save, events, solver, rtol, atol, max_steps))
+    kept = Checkpoint(checkpoint, dynamics, theta0, t1, save, events, solver, rtol, atol, max_steps)
     meter = LogTimeMeter(float(t1), progress)
     if isinstance(dynamics, AbstractDescent):
         if solver is not None:
@@ -134,7 +134,7 @@ def _solve_at_rows(
         # The steps of the run, as times given.
         save = SaveAt(np.asarray(trajectory.t))
     run = Run(flow, jax.device_put(start), ends, save, (), closer, solver)
-    kept = Checkpoint(None, fingerprint(flow, start, ends, save, closer, solver, max_steps))
+    kept = Checkpoint(None, flow, start, ends, save, closer, solver, max_steps)
     run.go(max_steps, LogTimeMeter(float(np.max(ends)), shown=False), kept)
     return _trajectory(run, {}, began, None)
 
@@ -146,7 +146,7 @@ def _tolerance(theta0: Float[Array, "*members P"], rtol: float, atol: float | No
         absolute = 1e-3 * rtol * np.where(size > 0, size, 1e-6)
     else:
         absolute = np.full(theta0.shape[:-1], float(atol))
-    return Tolerance(jax.device_put(np.asarray(rtol, float)), jax.device_put(np.asarray(absolute, float)))
+    return Tolerance(*jax.device_put((np.asarray(rtol, float), np.asarray(absolute, float))))
 
 
 def _checked_start(problem: Problem, theta0: Any) -> Float[Array, "*members P"]:
@@ -285,7 +285,7 @@ def _trajectory(
         fields = jax.tree.map(lambda x: x[0], fields)
     stats = {**run.account(), "seconds": time.perf_counter() - began}
     trajectory = Trajectory(
-        **jax.tree.map(jax.device_put, fields),
+        **fields,
         outcome=outcomes if run.ensemble else outcomes[0],
         stats=stats,
         companion=None if companion is None else lambda: companion(trajectory),
