@@ -4,7 +4,6 @@ Dimension names: P parameters, n samples, d input coordinates, K outputs (absent
 jaxtyping gives them meaning; beartype checks them in the tests only.
 """
 
-import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float, PRNGKeyArray, Real
@@ -13,8 +12,7 @@ Scalar = Float[Array, ""]
 ScalarLike = Real[ArrayLike, ""]
 Time = Float[Array, ""]
 
-# What a user hands over may live on the host, as the rows of a trajectory do.
-Theta = Float[Array | np.ndarray, "P"]
+Theta = Float[Array, "P"]
 HessianMatrix = Float[Array, "P P"]
 
 Input = Float[Array, "d"]

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from gfsim.placement import is_spread, on_host, placed
 from gfsim.problems.checks import positive_integer, prng_key, require_x64
 from gfsim.types import ArrayLike, Input, Inputs, Key, Output, Targets
 
@@ -21,7 +22,8 @@ from gfsim.types import ArrayLike, Input, Inputs, Key, Output, Targets
 class Dataset(eqx.Module):
     """n samples: inputs (n, d) and targets (n,) or (n, K), both float64.
 
-    Class labels are numbers too: ±1 for two classes, 0 … K−1 for K.
+    Class labels are numbers too: ±1 for two classes, 0 … K−1 for K. JAX arrays that a `jax.sharding` spreads over
+    several devices stay where they are: with the samples split, each device sums the gradient of its own.
 
     Raises ValueError for empty data, NaN or infinite entries, wrong dimensions, different numbers of inputs
     and targets, or JAX not set to float64; TypeError for entries that are no real numbers.
@@ -48,8 +50,8 @@ class Dataset(eqx.Module):
                 first = tuple(int(i) for i in np.argwhere(wrong)[0])
                 others = f" ({wrong.sum()} of {values.size} entries are not finite)"
                 raise ValueError(f"{name}: must be finite, was {values[first]} at index {first}{others}")
-        self.inputs = jnp.asarray(x)
-        self.targets = jnp.asarray(y)
+        self.inputs = placed(x, inputs.sharding) if is_spread(inputs) else jnp.asarray(x)
+        self.targets = placed(y, targets.sharding) if is_spread(targets) else jnp.asarray(y)
 
     @property
     def n(self) -> int:
@@ -224,7 +226,7 @@ def _labels(classes: np.ndarray, count: int) -> np.ndarray:
 
 def _real_array(name: str, values: object) -> Float[np.ndarray, "..."]:
     try:
-        array = np.asarray(values)
+        array = on_host(values)
     except ValueError as error:
         raise ValueError(f"{name}: must be a rectangular array of numbers, was ragged") from error
     if array.dtype.kind not in "fiub":

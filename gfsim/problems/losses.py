@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from gfsim.placement import on_host
 from gfsim.types import Array, Outputs, PerSample, Scalar, Targets
 
 _REDUCTIONS = ("mean", "sum")
@@ -230,7 +231,7 @@ def _check_signs(loss: str, targets: Targets, output_shape: tuple[int, ...]) -> 
 def _check_labels(loss: str, expected: str, targets: Targets, allowed: np.ndarray) -> None:
     if targets.ndim != 1:
         raise ValueError(f"targets: {loss} needs one label per sample, shape (n,), was {targets.shape}")
-    labels = np.unique(np.asarray(targets))
+    labels = np.unique(on_host(targets))
     if not np.isin(labels, allowed).all():
         shown = ", ".join(f"{label:g}" for label in labels[:6]) + (", …" if labels.size > 6 else "")
         raise ValueError(f"targets: {loss} needs labels {expected}, labels were {shown}")

@@ -27,6 +27,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 import gfsim
+from gfsim.placement import is_spread, placed
 
 # Seconds between two writes: what a kill can cost.
 INTERVAL = 10.0
@@ -88,6 +89,10 @@ def _text(*values: Any) -> bytes:
     return re.sub(r" at 0x[0-9a-f]+", "", repr(values)).encode()
 
 
+def _where(stored: Any, like: Any) -> Any:
+    return placed(np.asarray(stored), like.sharding) if is_spread(like) else stored
+
+
 class Checkpoint:
     """The file of the run that `arguments` determine.
 
@@ -98,6 +103,11 @@ class Checkpoint:
         folder = _folder.get()
         self._path = Path(path) if path is not None else None
         if self._path is not None or folder is not None:
+            if jax.process_count() > 1:
+                raise ValueError(
+                    f"checkpoint must be left out where several processes share a run, was {path or folder} in "
+                    f"{jax.process_count()} processes"
+                )
             # Reading versions and hashing arguments takes longer than a short run.
             self._identity = fingerprint(*arguments)
         if self._path is None and folder is not None:
@@ -127,7 +137,11 @@ class Checkpoint:
                 "checkpoint must belong to this run (same dynamics, start, arguments and versions), "
                 f"was {self._path}: delete it or choose another path"
             )
-        return header["notes"], lambda like: eqx.tree_deserialise_leaves(io.BytesIO(payload), like)
+
+        def filled(like: PyTree) -> PyTree:
+            return jax.tree.map(_where, eqx.tree_deserialise_leaves(io.BytesIO(payload), like), like)
+
+        return header["notes"], filled
 
     def due(self) -> bool:
         """Whether it is time to write again."""

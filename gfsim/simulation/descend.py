@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from gfsim.dynamics.central import AbstractCentralFlow
 from gfsim.dynamics.descent import AbstractDescent
+from gfsim.placement import on_host
 from gfsim.simulation.checkpoint import Checkpoint
 from gfsim.simulation.events import AbstractEvent
 from gfsim.simulation.outcome import Outcome
@@ -131,8 +132,8 @@ class DescentRun:
         self._marks = jax.device_put(marks)
         self._every = isinstance(save, EveryStep)
         self.walk, finite = begin(descent, events, self._marks, self._every, theta0)
-        self.start = np.array(theta0)
-        if not np.all(finite):
+        self.start = np.array(on_host(theta0))
+        if not np.all(on_host(finite)):
             raise ValueError("theta0 must have a finite loss and gradient, had infinity or NaN")
 
     def go(self, max_steps: int, meter: LogTimeMeter, checkpoint: Checkpoint) -> None:
@@ -142,12 +143,12 @@ class DescentRun:
         if (stored := checkpoint.load()) is not None:
             notes, filled = stored
             stop, self.walk = notes["stop"], filled(self.walk)
-        while stop < last and np.any(np.asarray(self.walk.count) == stop):
+        while stop < last and np.any(on_host(self.walk.count) == stop):
             stop = min(stop + chunk, last)
-            fixed = (self.dynamics, self._events, self._every, self._marks, jax.device_put(np.asarray(stop)))
+            fixed: Any = (self.dynamics, self._events, self._every, self._marks, np.asarray(stop))
             began = time.perf_counter()
             self.walk = advance(fixed, self.walk)
-            meter.show(stop * self._step_size, int(np.max(np.asarray(self.walk.count))))
+            meter.show(stop * self._step_size, int(np.max(on_host(self.walk.count))))
             if time.perf_counter() - began < 0.2:
                 chunk = min(4 * chunk, LONGEST_CHUNK)
             if checkpoint.due():
@@ -161,14 +162,14 @@ class DescentRun:
     def _outcome(self, member: tuple[int, ...]) -> Outcome:
         if not np.all(np.isfinite(self._theta(self.walk.state, member))):
             return Outcome.diverged
-        happened = np.asarray(self.walk.happened)[member]
+        happened = on_host(self.walk.happened)[member]
         if np.any(happened):
             return self._events[int(np.argmax(happened))].outcome
         return Outcome.max_steps if self._limited else Outcome.reached_end
 
     def account(self) -> dict[str, Any]:
         """The optimiser, its steps and gradients (None where a step costs more than one), summed over members."""
-        steps = int(np.sum(np.asarray(self.walk.count)))
+        steps = int(np.sum(on_host(self.walk.count)))
         gradients = None if isinstance(self.dynamics, AbstractCentralFlow) else steps
         return {"optimiser": type(self.dynamics).__name__, "steps": steps, "gradients": gradients}
 
@@ -177,13 +178,14 @@ class DescentRun:
         return [self._member_rows(member) for member in np.ndindex(self.walk.count.shape)]
 
     def _theta(self, state: PyTree, member: tuple[int, ...]) -> np.ndarray:
-        return np.asarray(self.dynamics.parameters(jax.tree.map(lambda x: x[member], state)))
+        own = jax.tree.map(lambda x: x[member], state) if member else state
+        return on_host(self.dynamics.parameters(own))
 
     def _member_rows(self, member: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, None]:
-        saved = int(np.asarray(self.walk.saved)[member])
+        saved = int(on_host(self.walk.saved)[member])
         counts = np.asarray(self._marks)[:saved]
-        theta = np.asarray(self.walk.kept)[member][:saved]
-        last, end = int(np.asarray(self.walk.count)[member]), self._theta(self.walk.state, member)
+        theta = on_host(self.walk.kept)[member][:saved]
+        last, end = int(on_host(self.walk.count)[member]), self._theta(self.walk.state, member)
         if not np.all(np.isfinite(end)):
             # An iterate that overflowed is no result: the one before it is.
             last, end = last - 1, self._theta(self.walk.previous, member)

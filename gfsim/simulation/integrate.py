@@ -293,19 +293,33 @@ class Kept(eqx.Module):
     y: Carried
 
 
+@eqx.filter_jit
+def pick(motion: Motion, members: Int[Array, " some"]) -> Motion:
+    """The motion of some members; an index past the last stands for a member that has ended."""
+    some = jax.tree.map(lambda x: x.at[members].get(mode="clip"), motion)
+    return dataclasses.replace(some, halt=jnp.where(members < motion.halt.size, some.halt, AT_END))
+
+
+@eqx.filter_jit(donate="all-except-first")
+def put(fixed: tuple[Motion, Int[Array, " some"]], motion: Motion) -> Motion:
+    """`motion` with the members that `pick` took replaced."""
+    some, members = fixed
+    return jax.tree.map(lambda x, new: x.at[members].set(new, mode="drop"), motion, some)
+
+
 @eqx.filter_jit(donate="all-except-first")
 def advance(
-    fixed: tuple[AbstractFlow, dfx.AbstractSolver, tuple[AbstractEvent, ...], Array | None, Array],
+    fixed: tuple[AbstractFlow, dfx.AbstractSolver, tuple[AbstractEvent, ...], Array | None, Array, Array | None],
     motion: Motion,
     kept: Kept,
 ) -> tuple[Motion, Kept]:
     """At most `budget` attempts of every running member, keeping states at `times` (all accepted ones if None).
 
-    `fixed` holds flow, solver, events, times and budget. One body serves a single run and an ensemble;
-    in an ensemble the loop is batched by hand, so that a finished member costs neither a copy of what it kept nor a
-    saved state.
+    `fixed` holds flow, solver, events, times, budget and, in an ensemble, which rows of `kept` belong to the members
+    of `motion`. One body serves a single run and an ensemble; in an ensemble the loop is batched by hand, so that a
+    finished member costs neither a copy of what it kept nor a saved state.
     """
-    flow, solver, events, given_times, budget = fixed
+    flow, solver, events, given_times, budget, members = fixed
     every_step = given_times is None
     times = jnp.array([jnp.inf]) if given_times is None else given_times
     ensemble = motion.clock.ndim == 1
@@ -322,7 +336,7 @@ def advance(
     def write(kept: Kept, slot: Array, clock: Array, y: Carried, wanted: Array) -> Kept:
         # Out-of-range slots are dropped: no member is copied for the sake of another.
         slot = jnp.where(wanted, slot, capacity)
-        where = (jnp.arange(slot.shape[0]), slot) if ensemble else (slot,)
+        where = (members, slot) if ensemble else (slot,)
         put = lambda array, value: array.at[where].set(value, mode="drop")  # noqa: E731
         return Kept(put(kept.clock, clock), jax.tree.map(put, kept.y, y))
 

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from gfsim.dynamics.base import AbstractFlow
+from gfsim.placement import on_host, placed, with_rows
 from gfsim.simulation import integrate
 from gfsim.simulation.checkpoint import Checkpoint
 from gfsim.simulation.events import AbstractEvent
@@ -28,6 +29,10 @@ from gfsim.solvers.spectral_radius import generic_direction, power_iteration
 
 EVERY_STEP_SLOTS = 256
 LONGEST_CHUNK = 4096
+# Attempts between two looks at how many members of an ensemble still run. When no more than this share of those carried
+# along do, they go on alone: each new size compiles once, which only long runs repay.
+COMPACT_EVERY = 2048
+COMPACT_BELOW = 0.25
 # Parameters above which no dense Hessian is kept: 8 MB each for it and its factor.
 LARGEST_DENSE = 1000
 
@@ -112,11 +117,12 @@ class Run:
             integrate.begin, (flow, self.solver, events), tolerance, theta0, t1
         )
         # A copy on the host: the motion's buffers are reused in place.
-        self._start: Any = jax.tree.map(np.array, start)
-        if not np.all(finite):
-            which = "" if not self.ensemble else f" for members {np.flatnonzero(~np.asarray(finite))[:5].tolist()}"
+        self._start: Any = jax.tree.map(lambda x: np.array(on_host(x)), start)
+        if not np.all(on_host(finite)):
+            which = "" if not self.ensemble else f" for members {np.flatnonzero(~on_host(finite))[:5].tolist()}"
             raise ValueError(f"theta0 must have a finite loss and gradient, had infinity or NaN{which}")
         self._outcomes = dict.fromkeys(np.ndindex(members), Outcome.reached_end)
+        self._width = members[0] if members else 1
         self._begin_keeping(members)
 
     def _each(self, function: Callable, shared: Any, *mapped: Any) -> Any:
@@ -142,7 +148,8 @@ class Run:
             first = (slice(None), 0) if self.ensemble else (0,)
             jax.tree.map(lambda rows, x: rows.__setitem__(first, x), y, self._start)
             self._set(saved=np.ones(members, int))
-        self.kept = Kept(*jax.device_put((clock, y)))
+        place = lambda rows, x: placed(rows, with_rows(x.sharding, lead))  # noqa: E731
+        self.kept = Kept(place(clock, self.motion.clock), jax.tree.map(place, y, self.motion.y))
 
     def go(self, max_steps: int, meter: LogTimeMeter, checkpoint: Checkpoint) -> None:
         """Advance until every member has ended, from the checkpoint where there is one."""
@@ -153,6 +160,8 @@ class Run:
         while np.any(self._running()) and self._taken < max_steps:
             look_at = self._chooser.next_look if self._chooser else max_steps
             budget = min(chunk, max_steps - self._taken, max(1, look_at - self._taken))
+            if self.ensemble:
+                budget = min(budget, COMPACT_EVERY - self._taken % COMPACT_EVERY)
             began = time.perf_counter()
             before = self._attempts()
             self._advance(budget)
@@ -162,7 +171,10 @@ class Run:
                 chunk = min(2 * chunk, LONGEST_CHUNK)
             self._end_at_events()
             running = self._running()
-            meter.show(float(np.min(np.asarray(self.motion.clock))), self._taken)
+            # Decided by counts alone, never by time: a run that resumes must do the same.
+            if self.ensemble and self._taken % COMPACT_EVERY == 0 and np.sum(running) <= COMPACT_BELOW * self._width:
+                self._width = max(1, int(np.sum(running)))
+            meter.show(float(np.min(on_host(self.motion.clock))), self._taken)
             if self._chooser and self._taken >= self._chooser.next_look and np.any(running):
                 self._look(self._taken, self._mark)
                 self._mark = self._marks()
@@ -182,6 +194,7 @@ class Run:
             "outcomes": list(self._outcomes.values()),
             "flushed": len(self._flushed),
             "looked": self._direction is not None,
+            "width": self._width,
         }
         checkpoint.save(notes, (self.motion, self.kept, self._mark, self._direction, self._flushed))
 
@@ -195,6 +208,7 @@ class Run:
             if self.solver is not self._chooser.solver:
                 self._carry_on_with(self._chooser.solver)
         self._outcomes = dict(zip(self._outcomes, map(Outcome, notes["outcomes"]), strict=True))
+        self._width = notes["width"]
         direction = self._each(generic_direction, (), self.motion.y.state) if notes["looked"] else None
         counts = np.zeros(self.motion.clock.shape, int)
         flush = (counts, np.array(self.kept.clock), jax.tree.map(np.array, self.kept.y))
@@ -207,24 +221,37 @@ class Run:
         self.motion = self._each(integrate.mount, (self.dynamics, solver), self.motion)
 
     def _attempts(self) -> np.ndarray:
-        return np.asarray(np.asarray(self.motion.accepted) + np.asarray(self.motion.rejected))
+        return np.asarray(on_host(self.motion.accepted) + on_host(self.motion.rejected))
 
     def _running(self) -> np.ndarray:
-        return np.asarray(np.asarray(self.motion.halt) == integrate.RUNNING)
+        return np.asarray(on_host(self.motion.halt) == integrate.RUNNING)
 
     def _advance(self, budget: int) -> None:
-        fixed = (self.dynamics, self.solver, self.events, self._times, np.asarray(budget))
-        before = np.asarray(self.motion.saved)
-        self.motion, self.kept = integrate.advance(fixed, self.motion, self.kept)
+        fixed: Any = (self.dynamics, self.solver, self.events, self._times, np.asarray(budget))
+        before = on_host(self.motion.saved)
+        count = self.motion.halt.size
+        if not self.ensemble:
+            self.motion, self.kept = integrate.advance((*fixed, None), self.motion, self.kept)
+        elif self._width == count:
+            everyone: Any = np.arange(count)
+            self.motion, self.kept = integrate.advance((*fixed, everyone), self.motion, self.kept)
+        else:
+            members: Any = np.full(self._width, count)
+            running = np.flatnonzero(self._running())
+            members[: running.size] = running
+            some = integrate.pick(self.motion, members)
+            some, self.kept = integrate.advance((*fixed, members), some, self.kept)
+            self.motion = integrate.put((some, members), self.motion)
         if self._times is None:
-            counts = np.asarray(self.motion.saved) - before
-            self._flushed.append((counts, np.array(self.kept.clock), jax.tree.map(np.array, self.kept.y)))
+            counts = on_host(self.motion.saved) - before
+            copied = jax.tree.map(lambda x: np.array(on_host(x)), self.kept)
+            self._flushed.append((counts, copied.clock, copied.y))
 
     def _end_where_true_at_start(self) -> None:
-        true = np.asarray(self._true_at_start)
+        true = on_host(self._true_at_start)
         if not np.any(true):
             return
-        halt = np.array(self.motion.halt)
+        halt = np.array(on_host(self.motion.halt))
         for member in np.ndindex(halt.shape):
             if np.any(true[member]):
                 self._outcomes[member] = self.events[int(np.argmax(true[member]))].outcome
@@ -233,19 +260,19 @@ class Run:
 
     def _end_at_events(self) -> None:
         """Give members that halted before an event a last step that ends on it."""
-        halt = np.array(self.motion.halt)
+        halt = np.array(on_host(self.motion.halt))
         waiting = halt == integrate.AT_EVENT
         if not np.any(waiting):
             return
         clock, which = self._each(integrate.locate, (self.dynamics, self.solver, self.events), self.motion)
         for member in np.ndindex(halt.shape):
             if waiting[member]:
-                self._outcomes[member] = self.events[int(np.asarray(which)[member])].outcome
+                self._outcomes[member] = self.events[int(on_host(which)[member])].outcome
         halt[waiting] = integrate.RUNNING
         self._set(
             halt=halt,
-            end=np.where(waiting, np.asarray(clock), np.asarray(self.motion.end)),
-            watching=np.asarray(self.motion.watching) & ~waiting,
+            end=np.where(waiting, on_host(clock), on_host(self.motion.end)),
+            watching=on_host(self.motion.watching) & ~waiting,
         )
 
     def _set(self, **changes: Any) -> None:
@@ -253,11 +280,11 @@ class Run:
 
     def _close(self) -> None:
         """Name how each member that no event ended came to its end."""
-        halt = np.asarray(self.motion.halt)
+        halt = on_host(self.motion.halt)
         stopped = np.isin(halt, (integrate.STALLED, integrate.DIVERGED))
         blown = np.zeros_like(stopped)
         if np.any(stopped):
-            blown = np.asarray(self._each(integrate.explodes, (self.dynamics,), self.motion))
+            blown = on_host(self._each(integrate.explodes, (self.dynamics,), self.motion))
         for member in np.ndindex(halt.shape):
             if halt[member] == integrate.RUNNING:
                 self._outcomes[member] = Outcome.max_steps
@@ -270,8 +297,8 @@ class Run:
     def _marks(self) -> dict[str, np.ndarray]:
         m = self.motion
         return {
-            "clock": np.array(m.clock),
-            "work": np.array(m.gradients) + 2 * np.array(m.products),
+            "clock": np.array(on_host(m.clock)),
+            "work": on_host(m.gradients) + 2 * on_host(m.products),
         }
 
     def _look(self, attempts: int, marks: dict[str, np.ndarray]) -> None:
@@ -289,14 +316,14 @@ class Run:
             rate, self._direction, count = self._each(
                 _stiffness, (self.dynamics, np.asarray(30 if first else 5)), self.motion, self._direction
             )
-            self._looking_products += int(np.sum(np.asarray(count)))
+            self._looking_products += int(np.sum(on_host(count)))
         changed = self._chooser.look(
             attempts,
             span=middle(now["clock"] - marks["clock"]),
-            step=middle(np.asarray(self.motion.last_step)),
+            step=middle(on_host(self.motion.last_step)),
             work=int(middle(now["work"] - marks["work"])),
-            decay=middle(np.asarray(rate)),
-            remaining=middle(np.asarray(self.motion.end) - now["clock"]),
+            decay=middle(on_host(rate)),
+            remaining=middle(on_host(self.motion.end) - now["clock"]),
         )
         if changed:
             self._carry_on_with(self._chooser.solver)
@@ -313,7 +340,7 @@ class Run:
 
     def account(self) -> dict[str, Any]:
         """Solver and reason; accepted and rejected steps, gradients and Hessian products, summed over members."""
-        total = lambda x: int(np.sum(np.asarray(x)))  # noqa: E731
+        total = lambda x: int(np.sum(on_host(x)))  # noqa: E731
         m = self.motion
         known = integrate.work_is_known(self.solver)
         return {
@@ -327,12 +354,15 @@ class Run:
 
     def rows(self) -> list[tuple[np.ndarray, Any, np.ndarray]]:
         """Clock, states and dissipated energy of every kept row, one entry per member."""
-        return [self._member_rows(member) for member in np.ndindex(self.motion.clock.shape)]
+        end, kept = jax.tree.map(on_host, ((self.motion.clock, self.motion.y, self.motion.saved), self.kept))
+        return [self._member_rows(member, kept, *end) for member in np.ndindex(self.motion.clock.shape)]
 
-    def _member_rows(self, member: tuple[int, ...]) -> tuple[np.ndarray, Any, np.ndarray]:
+    def _member_rows(
+        self, member: tuple[int, ...], kept: Any, end: np.ndarray, at_end: Any, saved: np.ndarray
+    ) -> tuple[np.ndarray, Any, np.ndarray]:
         def own(tree: Any, rows: slice | None = None) -> Any:
             where = member if rows is None else (*member, rows)
-            return jax.tree.map(lambda x: np.asarray(x)[where], tree)
+            return jax.tree.map(lambda x: x[where], tree)
 
         pieces: list[tuple[np.ndarray, Carried]] = []
         if not isinstance(self._save, SaveAt):
@@ -342,12 +372,12 @@ class Run:
                 rows = slice(int(counts[member]))
                 pieces.append((own(clock, rows), own(y, rows)))
         else:
-            rows = slice(int(np.asarray(self.motion.saved)[member]))
-            pieces.append((own(self.kept.clock, rows), own(self.kept.y, rows)))
+            rows = slice(int(saved[member]))
+            pieces.append((own(kept.clock, rows), own(kept.y, rows)))
         clock = np.concatenate([c for c, _ in pieces])
-        last = own(self.motion.clock)
+        last = own(end)
         if clock.size == 0 or clock[-1] != last:
-            pieces.append((last[None], jax.tree.map(lambda x: x[None], own(self.motion.y))))
+            pieces.append((last[None], jax.tree.map(lambda x: x[None], own(at_end))))
             clock = np.concatenate([clock, last[None]])
         y = jax.tree.map(lambda *leaves: np.concatenate(leaves), *[y for _, y in pieces])
         return clock, y.state, y.dissipated

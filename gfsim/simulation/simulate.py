@@ -16,6 +16,7 @@ from gfsim.dynamics.base import AbstractFlow
 from gfsim.dynamics.descent import AbstractDescent
 from gfsim.dynamics.modified import ModifiedFlow
 from gfsim.landscape.spectrum import largest_eigenvalue
+from gfsim.placement import is_spread, on_host, placed
 from gfsim.problems.problem import Problem
 from gfsim.simulation.checkpoint import Checkpoint
 from gfsim.simulation.descend import DescentRun
@@ -30,7 +31,9 @@ from gfsim.types import Theta
 Observable = Callable[[Problem, Theta], Array]
 
 # Rows that are measured in one call.
-BLOCKS = (32768, 1024, 16)
+BLOCKS = (32768, 1024, 16, 1)
+# Numbers in a block of rows, some 100 MB; a single row may be longer.
+LARGEST_BLOCK = 2**24
 
 # Below this a step's error is rounding.
 SMALLEST_RTOL = 1e-14
@@ -57,7 +60,8 @@ def simulate(
 
     - `dynamics`: a flow or a descent; `theta0`, `t1`, `save` and the result's `t` are in its own state and clock. A
       descent takes round(t1/η) steps and keeps the iterates nearest to the times of `save`.
-    - `theta0`: shape (P,), or (B, P) for an ensemble of B runs with their own step sizes, events and outcomes.
+    - `theta0`: shape (P,), or (B, P) for an ensemble of B runs with their own step sizes, events and outcomes. A JAX
+      array spread over several devices keeps its `jax.sharding`, and the run's states take it.
     - `save`: `log_spaced`, `linear_spaced` or `every_step`; without it the start and the end are kept.
     - `observe`: functions f(problem, θ), evaluated at the kept states; module-level functions compile once.
     - `until`: an event of `gfsim.events`, or several joined with `|`; one true at the start ends the run there.
@@ -103,20 +107,20 @@ def simulate(
 
     tolerance = _tolerance(theta0, rtol, atol)
     # The run takes over the buffer of its start; the companion needs one of its own.
-    start = np.array(theta0)
+    start, sharding = np.array(on_host(theta0)), theta0.sharding
     run = Run(dynamics, theta0, np.full(theta0.shape[:-1], float(t1)), save, events, tolerance, solver)
     with meter:
         run.go(max_steps, meter, kept)
 
     def companion(trajectory: Trajectory) -> Trajectory:
-        return _solve_at_rows(dynamics, start, trajectory, save, tolerance, solver, max_steps)
+        return _solve_at_rows(dynamics, placed(start, sharding), trajectory, save, tolerance, solver, max_steps)
 
     return _trajectory(run, observers, began, companion)
 
 
 def _solve_at_rows(
     flow: AbstractFlow,
-    start: np.ndarray,
+    start: Array,
     trajectory: Trajectory,
     save: SaveAt | EveryStep | None,
     tolerance: Tolerance,
@@ -133,7 +137,7 @@ def _solve_at_rows(
             raise ValueError("error_estimate needs rows at common times, save was every_step() of an ensemble")
         # The steps of the run, as times given.
         save = SaveAt(np.asarray(trajectory.t))
-    run = Run(flow, jax.device_put(start), ends, save, (), closer, solver)
+    run = Run(flow, start, ends, save, (), closer, solver)
     kept = Checkpoint(None, flow, start, ends, save, closer, solver, max_steps)
     run.go(max_steps, LogTimeMeter(float(np.max(ends)), shown=False), kept)
     return _trajectory(run, {}, began, None)
@@ -142,7 +146,7 @@ def _solve_at_rows(
 def _tolerance(theta0: Float[Array, "*members P"], rtol: float, atol: float | None) -> Tolerance:
     if atol is None:
         # Without a scale of its own, a start at the origin gets one that any motion soon exceeds.
-        size = np.linalg.norm(np.asarray(theta0), axis=-1)
+        size = np.linalg.norm(on_host(theta0), axis=-1)
         absolute = 1e-3 * rtol * np.where(size > 0, size, 1e-6)
     else:
         absolute = np.full(theta0.shape[:-1], float(atol))
@@ -156,13 +160,13 @@ def _checked_start(problem: Problem, theta0: Any) -> Float[Array, "*members P"]:
             f"theta0 must be float64, was {dtype}; convert it with jnp.asarray(theta0, jnp.float64), "
             'after jax.config.update("jax_enable_x64", True)'
         )
-    # A copy: the buffers of a run are reused in place.
-    theta0 = jax.device_put(np.array(theta0, dtype=float))
-    if theta0.ndim not in (1, 2) or theta0.shape[-1] != problem.size or theta0.size == 0:
-        raise ValueError(f"theta0 must have shape ({problem.size},) or (B, {problem.size}), was {theta0.shape}")
-    if not np.all(np.isfinite(np.asarray(theta0))):
+    values = np.array(on_host(theta0), dtype=float)
+    if values.ndim not in (1, 2) or values.shape[-1] != problem.size or values.size == 0:
+        raise ValueError(f"theta0 must have shape ({problem.size},) or (B, {problem.size}), was {values.shape}")
+    if not np.all(np.isfinite(values)):
         raise ValueError("theta0 must be finite, held NaN or infinity")
-    return theta0
+    # A copy: the buffers of a run are reused in place.
+    return placed(values, theta0.sharding) if is_spread(theta0) else jax.device_put(values)
 
 
 def _checked_series(flow: ModifiedFlow, theta0: Float[Array, "*members P"]) -> AbstractEvent:
@@ -234,11 +238,12 @@ def _measure_in_blocks(
 ) -> _Measured:
     """`_measure` of any number of rows, in blocks of few sizes: runs of different lengths share their compilation."""
     total = rows[0].shape[0]
+    allowed = [size for size in BLOCKS[:-1] if size * dynamics.problem.size <= LARGEST_BLOCK] or BLOCKS[-1:]
     pieces, start = [], 0
     while start < total:
-        block = next((size for size in BLOCKS if size <= total - start), BLOCKS[-1])
+        block = next((size for size in allowed if size <= total - start), allowed[-1])
         own = jax.tree.map(lambda x: _padded(x[start : start + block], block), rows)  # noqa: B023
-        pieces.append(jax.tree.map(np.asarray, _measure(dynamics, observers, *own)))
+        pieces.append(jax.tree.map(on_host, _measure(dynamics, observers, *own)))
         start += block
     return jax.tree.map(lambda *x: np.concatenate(x)[:total], *pieces)
 
@@ -285,7 +290,8 @@ def _trajectory(
         fields = jax.tree.map(lambda x: x[0], fields)
     stats = {**run.account(), "seconds": time.perf_counter() - began}
     trajectory = Trajectory(
-        **fields,
+        # One transfer for all of them: one for each would cost more than a short run.
+        **jax.device_put(fields),
         outcome=outcomes if run.ensemble else outcomes[0],
         stats=stats,
         companion=None if companion is None else lambda: companion(trajectory),

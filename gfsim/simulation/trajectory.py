@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Array, Bool, Float
 
 from gfsim.simulation.outcome import Outcome
 
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, repr=False)
 class Trajectory:
     """The kept states of a run, in the order of the clock, and an account of how they were obtained.
-
-    All arrays are NumPy's, on the host.
 
     For a single run `t` and `log_t` have shape (T,), `theta` (T, P), each entry of `observed` (T, …), `outcome` is one
     `Outcome`. For an ensemble they have a leading axis of B members; a member that ended early repeats its last row,
@@ -33,17 +31,17 @@ class Trajectory:
     - `stats`: solver and the reason for it, accepted and rejected steps, gradients, Hessian products, seconds.
     """
 
-    t: Float[np.ndarray, "*members times"]
-    log_t: Float[np.ndarray, "*members times"]
-    theta: Float[np.ndarray, "*members times P"]
-    observed: dict[str, np.ndarray]
-    valid: Bool[np.ndarray, "*members times"]
+    t: Float[Array, "*members times"]
+    log_t: Float[Array, "*members times"]
+    theta: Float[Array, "*members times P"]
+    observed: dict[str, Array]
+    valid: Bool[Array, "*members times"]
     outcome: Outcome | tuple[Outcome, ...]
     stats: dict[str, Any]
-    potential: Float[np.ndarray, "*members times"]
-    dissipated: Float[np.ndarray, "*members times"] | None
-    conserved: Float[np.ndarray, "*members times quantities"] | None
-    start: dict[str, np.ndarray | None]
+    potential: Float[Array, "*members times"]
+    dissipated: Float[Array, "*members times"] | None
+    conserved: Float[Array, "*members times quantities"] | None
+    start: dict[str, Array | None]
     companion: "Callable[[], Trajectory] | None"
 
     @functools.cached_property
