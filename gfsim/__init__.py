@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from gfsim.dynamics import DualFlow as DualFlow
     from gfsim.dynamics import GradientDescent as GradientDescent
     from gfsim.dynamics import GradientFlow as GradientFlow
+    from gfsim.dynamics import HighOrderDescent as HighOrderDescent
+    from gfsim.dynamics import HighOrderFlow as HighOrderFlow
     from gfsim.dynamics import MarginFlow as MarginFlow
     from gfsim.dynamics import ModifiedFlow as ModifiedFlow
     from gfsim.dynamics import OptaxDescent as OptaxDescent

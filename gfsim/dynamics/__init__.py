@@ -9,5 +9,8 @@ from gfsim.dynamics.descent import GradientDescent as GradientDescent
 from gfsim.dynamics.descent import OptaxDescent as OptaxDescent
 from gfsim.dynamics.dual import DualFlow as DualFlow
 from gfsim.dynamics.gradient import GradientFlow as GradientFlow
+from gfsim.dynamics.high_order import HighOrderDescent as HighOrderDescent
+from gfsim.dynamics.high_order import HighOrderFlow as HighOrderFlow
+from gfsim.dynamics.high_order import high_order as high_order
 from gfsim.dynamics.margin import MarginFlow as MarginFlow
 from gfsim.dynamics.modified import ModifiedFlow as ModifiedFlow

@@ -68,7 +68,8 @@ class OptaxDescent(AbstractDescent):
     """θ ← θ + u with the updates u of any optax transformation, such as `optax.adam(1e-3)`.
 
     The transformation is complete: it holds its own learning rate and sign. `step_size` is the time η that one step
-    stands for on the clock t = kη; for `optax.sgd(η)` it is the learning rate.
+    stands for on the clock t = kη; for `optax.sgd(η)` it is the learning rate. One that asks for the loss, such as a
+    line search, is given that of the batch.
 
     With `batch_size` b the gradient is that of a mini-batch: the n samples are shuffled anew in every epoch with
     `key` and taken b at a time, ⌊n/b⌋ batches an epoch; the same key gives the same batches. A loss summed over
@@ -111,10 +112,14 @@ class OptaxDescent(AbstractDescent):
 
     def step(self, count: Int[Array, ""], state: OptaxState) -> OptaxState:
         order = self._order(count, state.order)
-        gradient = self._gradient(count, state.theta, order)
+        batch, weight = self._batch(count, order)
+        gradient, value = weight * batch.grad(state.theta), lambda theta: weight * batch.loss(theta)
+        update = optax.with_extra_args_support(self.transformation).update
         # optax mixes its own precisions (counts in int32, decay rates as Python numbers).
         with jax.numpy_dtype_promotion("standard"):
-            updates, memory = self.transformation.update(gradient, state.memory, state.theta)
+            updates, memory = update(
+                gradient, state.memory, state.theta, value=value(state.theta), grad=gradient, value_fn=value
+            )
         return OptaxState(jnp.asarray(optax.apply_updates(state.theta, updates)), memory, order)
 
     def parameters(self, state: OptaxState) -> Theta:
@@ -133,9 +138,10 @@ class OptaxDescent(AbstractDescent):
         shuffled = lambda: jax.random.permutation(jax.random.fold_in(key, epoch), order.size)  # noqa: E731
         return jax.lax.cond(place == 0, shuffled, lambda: order)
 
-    def _gradient(self, count: Int[Array, ""], theta: Theta, order: Int[Array, " n"] | None) -> Theta:
+    def _batch(self, count: Int[Array, ""], order: Int[Array, " n"] | None) -> tuple[Problem, float]:
+        """The problem of this step's samples, and the factor of its loss."""
         if order is None or self.batch_size is None:
-            return self.problem.grad(theta)
+            return self.problem, 1.0
         _, place = self._place(count)
         chosen = jax.lax.dynamic_slice_in_dim(order, place * self.batch_size, self.batch_size)
         data = self.problem.data
@@ -145,8 +151,7 @@ class OptaxDescent(AbstractDescent):
             (data.inputs[chosen], data.targets[chosen]),
         )
         scale = self.problem.criterion.scale(data.n) / self.problem.criterion.scale(self.batch_size)
-        weight = scale * data.n / self.batch_size
-        return weight * batch.grad(theta)
+        return batch, scale * data.n / self.batch_size
 
 
 def positive_step(step_size: float) -> Float[Array, ""]:

@@ -4,6 +4,7 @@ from gfsim.verification.certificate import Certificate as Certificate
 from gfsim.verification.certificate import certify as certify
 from gfsim.verification.claims import Claim as Claim
 from gfsim.verification.comparison import compare as compare
+from gfsim.verification.extinction import extinction_time as extinction_time
 from gfsim.verification.invariants import energy_residual as energy_residual
 from gfsim.verification.invariants import invariant_drift as invariant_drift
 from gfsim.verification.scaling import PowerLaw as PowerLaw
