@@ -87,6 +87,22 @@ def weight_rank(problem: Problem, theta: Theta) -> Float[Array, " layers"]:
     return jnp.stack([ratio(w) for w in matrices])
 
 
+def tangent_extremes(problem: Problem, theta: Theta) -> Float[Array, "2"]:
+    """λ_min and λ_max of JJᵀ, J = ∂f/∂θ of all outputs on all samples, (nK, P); λ_min is 0 where nK > P.
+
+    From the singular values of J, O(nK·P) memory. With `loss` and `gradient_norm` it is what
+    `gf.verification.structure` needs.
+    """
+    jacobian = jax.jacrev(problem.outputs)(theta).reshape(-1, problem.size)
+    squared = jnp.linalg.svd(jacobian, compute_uv=False) ** 2
+    smallest = squared[-1] if jacobian.shape[0] <= problem.size else jnp.zeros(())
+    return jnp.stack([smallest, squared[0]])
+
+
+STRUCTURE = {"loss": loss, "gradient_norm": gradient_norm, "tangent_extremes": tangent_extremes}
+"""What `gf.verification.structure` needs, for `simulate(..., observe=STRUCTURE)`."""
+
+
 def _degree(problem: Problem, who: str) -> int:
     if problem.degree is None:
         raise ValueError(f"{who} needs a homogeneous network, problem.degree was None")

@@ -11,3 +11,4 @@ from gfsim.verification.scaling import PowerLaw as PowerLaw
 from gfsim.verification.scaling import fit_power_law as fit_power_law
 from gfsim.verification.shadow import Shadow as Shadow
 from gfsim.verification.shadow import shadow_error as shadow_error
+from gfsim.verification.structure import structure as structure
