@@ -94,7 +94,7 @@ def tangent_extremes(problem: Problem, theta: Theta) -> Float[Array, "2"]:
     `gf.verification.structure` needs.
     """
     jacobian = jax.jacrev(problem.outputs)(theta).reshape(-1, problem.size)
-    squared = jnp.linalg.svd(jacobian, compute_uv=False) ** 2
+    squared = jnp.linalg.svd(jacobian, full_matrices=False, compute_uv=False) ** 2
     smallest = squared[-1] if jacobian.shape[0] <= problem.size else jnp.zeros(())
     return jnp.stack([smallest, squared[0]])
 
