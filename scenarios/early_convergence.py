@@ -135,29 +135,10 @@ class EarlyConvergence(gf.Scenario):
         return (xarray.Dataset(record),)
 
     def training(self, start: SmallStart, direction: jax.Array) -> xarray.Dataset:
-        """The digits from δ = 0.01 to loss 0.05: weights on the way, gradients, and a start that is not small."""
-        run = gf.simulate(
-            gf.GradientFlow(start.problem),
-            0.01 * start.u0,
-            1e6,
-            save=gf.every_step(),
-            observe={"curvature": landscape.largest_eigenvalue},
-            until=gf.events.loss_below(0.05),
-            rtol=1e-6,
-        )
-        norms = np.linalg.norm(run.theta, axis=1)
-        moments = [int(np.argmin(np.abs(np.log(norms / norm)))) for norm in (0.01, 0.1, 1.0)]
-        networks = [start.problem.network_at(run.theta[moment]) for moment in moments]
+        """The digits from δ = 0.01 to loss 0.05, and a start that is not small."""
         large = start.flow(1.0, 1e4, 2.0)
-        return xarray.Dataset(
-            {
-                "descent_gradients": float(run.t[-1] * run.observed["curvature"].max() / 1.9),
-                "flow_gradients": run.stats["gradients"] + 2 * run.stats["hessian_products"],
-                "weights": (("moment", "neuron", "pixel"), np.stack([net.w for net in networks])),
-                "moment_norm": ("moment", norms[moments]),
-                "large_misalignment": approach(large, 1.0, direction)[-1, 2],
-            }
-        )
+        trained = start.train(0.01, 0.05, (0.01, 0.1, 1.0))
+        return trained.assign(large_misalignment=approach(large, 1.0, direction)[-1, 2])
 
     def claims(self, record: xarray.Dataset) -> list[gf.Claim]:
         laws = [claim for case in record["case"].values for claim in size_laws(record.sel(case=case), case)]

@@ -6,15 +6,14 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import xarray
 
 import gfsim as gf
 from gfsim import landscape
 from gfsim.verification import Shadow, shadow_error
 from gfsim.verification.off_image import departure_claims, embedding_errors, leave_image, on_manifold
-from gfsim.verification.one_neuron import at_kkt, forced_violations, point_claims, split_points
-from gfsim.verification.shadow import clock_claims, compare_clocks, compare_limits, outputs_on_grid
+from gfsim.verification.one_neuron import at_kkt, forced_violations, point_claims, projected_paths, split_points
+from gfsim.verification.shadow import clock_claims, compare_batches, compare_clocks, compare_limits, outputs_on_grid
 from gfsim.verification.split_cases import KINDS, SMALL_LEAK, shadow
 from gfsim.workbench.parallel import in_parallel
 
@@ -85,41 +84,19 @@ class EmbeddedTrajectories(gf.Scenario):
         return compare_clocks(self.shadow(kind), 0.05, 2000, self.rtol)
 
     def published(self) -> xarray.Dataset:
-        """2→1→1 against 2→2→1 by descent and by SGD: the error at log-spaced iterates, and the largest of all."""
-        both, rate = self.shadow("published"), 0.1
-        start, lift = both.problem.theta, both.split.lift
-        narrow, wide = both.descents(start, rate, self.steps)
-        errors = {"descent": shadow_error(lift, narrow, wide)}
-        for name, key in (("same batches", 1), ("other batches", 2)):
-            sgd = functools.partial(gf.OptaxDescent, transformation=optax.sgd(rate), step_size=rate, batch_size=10)
-            first, second = sgd(both.problem, key=jax.random.key(1)), sgd(both.wide, key=jax.random.key(key))
-            errors[name] = shadow_error(lift, *both.follow(first, second, start, self.steps))
-        kept = np.unique(np.geomspace(1, self.steps, 300).round().astype(int))
-        record = {
-            "error": (("algorithm", "iterate"), np.stack([error[kept] for error in errors.values()])),
-            "largest": ("algorithm", [np.max(error) for error in errors.values()]),
-            "norm": ("iterate", np.linalg.norm(wide.theta, axis=1)[kept]),
-        }
-        return xarray.Dataset(record, {"algorithm": list(errors), "iterate": kept})
+        """2→1→1 against 2→2→1 by descent and by SGD."""
+        return compare_batches(self.shadow("published"), 0.1, self.steps)
 
     def portrait(self) -> xarray.Dataset:
         """One neuron from several starts and its split, projected to the image; the boundaries of p = 2 on a grid."""
         both = self.shadow("one neuron")
         goal = landscape.one_neuron_kkt(both.problem.data, gf.networks.ReLUPower(1, SMALL_LEAK))
-        axis, paths, errors = goal.w / np.linalg.norm(goal.w), [], []
-        across = np.array([-axis[1], axis[0]])
-        for turn, size in zip(np.linspace(-1.2, 1.2, self.starts), np.geomspace(0.3, 3, self.starts), strict=True):
-            start = np.append(size * (np.cos(turn) * axis + np.sin(turn) * across), 0.5)
-            narrow, wide = both.flows(jnp.asarray(start), self.rtol, 1e-6)
-            errors.append(np.max(shadow_error(both.split.lift, narrow, wide)) / np.linalg.norm(wide.theta[-1]))
-            rows = np.linspace(0, narrow.t.size - 1, 150).round().astype(int)
-            pair = np.asarray(narrow.theta)[rows], np.asarray(jax.vmap(both.split.project)(wide.theta))[rows]
-            paths.append([np.stack([theta[:, :2] @ axis, theta[:, 2]], axis=1) for theta in pair])
+        paths, errors = projected_paths(both, goal.w / np.linalg.norm(goal.w), self.starts, self.rtol)
         trained, side = self.shadow("p = 2"), np.linspace(-4, 4, 81)
         runs = trained.descents(trained.problem.theta, 0.05, 2000)
         values = outputs_on_grid(trained, *runs, side)
         record = {
-            "path": (("start", "width", "point", "coordinate"), np.array(paths)),
+            "path": (("start", "width", "point", "coordinate"), paths),
             "start_error": ("start", errors),
             "goal": ("coordinate", np.array([np.linalg.norm(goal.w), goal.a])),
             "boundary": (("width", "y", "x"), values),

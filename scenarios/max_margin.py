@@ -113,7 +113,8 @@ class MaxMargin(gf.Scenario):
     def follow(self, case: str) -> xarray.Dataset:
         """One network to the end: rows of the flow, and the KKT point that it goes to."""
         problem = self.problem(case)
-        run = self.run(problem, self.digits_depth if case == DIGITS else self.depth, infinity.OBSERVED)
+        depth = self.digits_depth if case == DIGITS else self.depth
+        run = infinity.run_to(problem, depth, self.rtol, infinity.OBSERVED)
         record = infinity.described(problem, run)
         self.announce(f"{case}: {run.outcome}, {run.stats['steps']} steps, {record['limit_type'].item()}")
         reference = record["limit"].values
@@ -122,23 +123,11 @@ class MaxMargin(gf.Scenario):
         off = record["limit"].values - reference / np.linalg.norm(reference)
         return record.drop_vars("limit").assign(reference_angle=np.linalg.norm(off))
 
-    def run(self, problem: gf.Problem, depth: float, observed: dict) -> gf.Trajectory:
-        """The margin flow to log-loss −depth, every step kept."""
-        return gf.simulate(
-            gf.MarginFlow(problem),
-            problem.theta,
-            1e9,
-            save=gf.every_step(),
-            observe=observed,
-            until=gf.events.log_loss_below(-depth),
-            rtol=self.rtol,
-        )
-
     def spiral(self) -> xarray.Dataset:
         """The direction that never settles, to a depth that is noise elsewhere: one sample alone has no ties."""
         data = gf.Dataset(jnp.ones((1, 1)), jnp.ones(1))
         problem = gf.Problem(Spiral.on_the_curve(1.5), data, gf.losses.Exponential("sum"))
-        run = self.run(problem, 1e40, {"log_loss": gf.observables.log_loss})
+        run = infinity.run_to(problem, 1e40, self.rtol, {"log_loss": gf.observables.log_loss})
         depth, theta = -np.asarray(run.observed["log_loss"]), np.asarray(run.theta)
         u = theta / np.linalg.norm(theta, axis=1, keepdims=True)
         turned = infinity.turning(theta, -depth)

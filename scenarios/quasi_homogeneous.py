@@ -11,7 +11,7 @@ import xarray
 
 import gfsim as gf
 from gfsim import landscape
-from gfsim.verification.infinity import largest_fall
+from gfsim.verification.infinity import largest_fall, run_to
 from gfsim.verification.two_balls import closed_form, predictor, programme, robust_margin, unit
 from gfsim.workbench.parallel import in_parallel
 
@@ -102,26 +102,14 @@ class QuasiHomogeneous(gf.Scenario):
         network = TwoRates(*(jnp.asarray(value) for value in start))
         return gf.Problem(network, gf.Dataset(jnp.asarray(points), jnp.ones(corners)), gf.losses.Exponential("sum"))
 
-    def follow(self, problem: gf.Problem, depth: float, observed: dict) -> gf.Trajectory:
-        """The margin flow to log-loss −depth, every step kept."""
-        return gf.simulate(
-            gf.MarginFlow(problem),
-            problem.theta,
-            1e9,
-            save=gf.every_step(),
-            observe=observed,
-            until=gf.events.log_loss_below(-depth),
-            rtol=self.rtol,
-        )
-
     def compare(self, b: float) -> xarray.Dataset:
         """Both meshes of one height beside closed form and linear programme."""
         fine, coarse = self.problem(b, self.mesh), self.problem(b, self.coarse)
-        runs = self.follow(fine, FINE_DEPTH, OBSERVED), self.follow(coarse, 1e6, OBSERVED)
+        runs = run_to(fine, FINE_DEPTH, self.rtol, OBSERVED), run_to(coarse, 1e6, self.rtol, OBSERVED)
         self.announce(f"b = {b}: {runs[1].outcome}, {runs[1].stats['steps']} steps")
         directions = [unit(predictor(run.theta[-1])) for run in runs]
         network = gf.networks.DeepLinear((2, 1), key=jax.random.key(self.seed))
-        plain = self.follow(gf.Problem(network, fine.data, fine.criterion), FINE_DEPTH, {})
+        plain = run_to(gf.Problem(network, fine.data, fine.criterion), FINE_DEPTH, self.rtol, {})
         exponents = gf.networks.exponents(coarse.network_at(coarse.theta))
         point = landscape.max_margin_polish(coarse, runs[1].theta[-1], exponents)
         path = runs[0]
@@ -142,7 +130,7 @@ class QuasiHomogeneous(gf.Scenario):
     def sparse(self) -> xarray.Dataset:
         """b > r: the second coordinate separates alone."""
         problem = self.problem(self.sparse_height, self.coarse)
-        run = self.follow(problem, 1e6, OBSERVED)
+        run = run_to(problem, 1e6, self.rtol, OBSERVED)
         chosen = spaced(run, 10.0, 60)
         betas = np.stack([unit(predictor(theta)) for theta in np.asarray(run.theta)[chosen]])
         exponents = gf.networks.exponents(problem.network_at(problem.theta))

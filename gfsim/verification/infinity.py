@@ -1,6 +1,7 @@
 """What the theory of late training says of a run to infinity, as observables and numbers."""
 
 import itertools
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -9,12 +10,16 @@ import xarray
 from jaxtyping import Array, Float
 from numpy.typing import ArrayLike
 
+from gfsim.dynamics import MarginFlow
 from gfsim.landscape.kkt import kkt_residual
 from gfsim.landscape.max_margin import max_margin_polish
 from gfsim.problems.problem import Problem
-from gfsim.simulation import observables
-from gfsim.simulation.trajectory import Trajectory
+from gfsim.simulation import Trajectory, events, every_step, observables, simulate
+from gfsim.simulation.simulate import Observable
 from gfsim.types import Scalar, Theta
+
+# No clock of a margin flow comes near it.
+ENDLESS = 1e9
 
 
 def alignment(problem: Problem, theta: Theta) -> Scalar:
@@ -39,6 +44,19 @@ def explicit_kkt(problem: Problem, theta: Theta) -> Float[Array, "2"]:
     multipliers = least ** (1 - 2 / degree) * jnp.linalg.norm(theta) * weights
     pull = jax.vjp(problem.margins, point)[1](multipliers)[0]
     return jnp.stack([jnp.linalg.norm(point - pull), jnp.sum(multipliers * (q / least - 1))])
+
+
+def run_to(problem: Problem, depth: float, rtol: float, observe: Mapping[str, Observable]) -> Trajectory:
+    """The margin flow from the network's own parameters to log-loss −depth, every step kept."""
+    return simulate(
+        MarginFlow(problem),
+        problem.theta,
+        ENDLESS,
+        save=every_step(),
+        observe=observe,
+        until=events.log_loss_below(-depth),
+        rtol=rtol,
+    )
 
 
 OBSERVED = {

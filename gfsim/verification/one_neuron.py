@@ -6,12 +6,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from gfsim import landscape
 from gfsim.problems import Dataset, Problem
 from gfsim.problems.losses import Exponential
 from gfsim.problems.networks import ReLUPower, TwoLayer
 from gfsim.verification.claims import Claim
+from gfsim.verification.shadow import Shadow, shadow_error
 
 if TYPE_CHECKING:
     import xarray
@@ -74,6 +76,25 @@ def split_points(data: Dataset, degrees: tuple[int, ...] = (1, 2, 3)) -> "xarray
         },
         {"degree": list(degrees), "copies": list(COPIES)},
     )
+
+
+def projected_paths(
+    shadow: Shadow, axis: Float[np.ndarray, "2"], starts: int, rtol: float
+) -> tuple[Float[np.ndarray, "starts 2 points 2"], Float[np.ndarray, "starts"]]:
+    """Flows of one neuron and of its split from `starts` starts around `axis`, to a loss 1e-6 of the first one's.
+
+    Paths (start, narrow or projected wide, point, (w·axis, a)), and max ‖η − Tθ‖/‖η‖ of each start.
+    """
+    across = np.array([-axis[1], axis[0]])
+    paths, errors = [], []
+    for turn, size in zip(np.linspace(-1.2, 1.2, starts), np.geomspace(0.3, 3, starts), strict=True):
+        start = np.append(size * (np.cos(turn) * axis + np.sin(turn) * across), 0.5)
+        narrow, wide = shadow.flows(jnp.asarray(start), rtol, 1e-6)
+        errors.append(np.max(shadow_error(shadow.split.lift, narrow, wide)) / np.linalg.norm(wide.theta[-1]))
+        rows = np.linspace(0, narrow.t.size - 1, 150).round().astype(int)
+        pair = np.asarray(narrow.theta)[rows], np.asarray(jax.vmap(shadow.split.project)(wide.theta))[rows]
+        paths.append([np.stack([theta[:, :2] @ axis, theta[:, 2]], axis=1) for theta in pair])
+    return np.array(paths), np.array(errors)
 
 
 def forced_violations(data: Dataset) -> list[landscape.Violation]:

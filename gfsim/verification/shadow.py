@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jaxtyping import Float
 
 from gfsim import landscape
-from gfsim.dynamics import GradientDescent, GradientFlow, MarginFlow
+from gfsim.dynamics import GradientDescent, GradientFlow, MarginFlow, OptaxDescent
 from gfsim.dynamics.descent import AbstractDescent
 from gfsim.landscape import Split
 from gfsim.landscape.copies import CopyMap
@@ -144,6 +145,30 @@ def compare_clocks(shadow: Shadow, step_size: float, steps: int, rtol: float, ro
         },
         {"clock": ["own", "narrow"], "descent_step": np.arange(0, steps + 1, max(1, steps // rows))},
     )
+
+
+def compare_batches(shadow: Shadow, step_size: float, steps: int, rows: int = 300) -> "xarray.Dataset":
+    """Gradient descent on both networks, and SGD of ten samples a batch, drawn alike and drawn apart.
+
+    `error` (algorithm, iterate): ‖η − Tθ‖ at log-spaced iterates; `largest` (algorithm,) of all; `norm` (iterate,):
+    ‖η‖ of gradient descent.
+    """
+    import xarray
+
+    start, lift = shadow.problem.theta, shadow.split.lift
+    narrow, wide = shadow.descents(start, step_size, steps)
+    errors = {"descent": shadow_error(lift, narrow, wide)}
+    for name, key in (("same batches", 1), ("other batches", 2)):
+        sgd = functools.partial(OptaxDescent, transformation=optax.sgd(step_size), step_size=step_size, batch_size=10)
+        first, second = sgd(shadow.problem, key=jax.random.key(1)), sgd(shadow.wide, key=jax.random.key(key))
+        errors[name] = shadow_error(lift, *shadow.follow(first, second, start, steps))
+    kept = np.unique(np.geomspace(1, steps, rows).round().astype(int))
+    record = {
+        "error": (("algorithm", "iterate"), np.stack([error[kept] for error in errors.values()])),
+        "largest": ("algorithm", [np.max(error) for error in errors.values()]),
+        "norm": ("iterate", np.linalg.norm(wide.theta, axis=1)[kept]),
+    }
+    return xarray.Dataset(record, {"algorithm": list(errors), "iterate": kept})
 
 
 def clock_claims(record: "xarray.Dataset", rtol: float) -> list[Claim]:

@@ -123,6 +123,36 @@ class SmallStart:
         )
         return record, kkt
 
+    def train(self, delta: float, loss: float, norms: Sequence[float]) -> "xarray.Dataset":
+        """Gradient flow of a two-layer network from δu0 until the loss fell to `loss`.
+
+        `weights` (moment, neuron, pixel): the input weights where ‖θ‖ is nearest to each of `norms`, `moment_norm` its
+        value there. `flow_gradients`: what the run cost, a Hessian product counting two; `descent_gradients`: the steps
+        of gradient descent at 1.9/λ_max over the same time.
+        """
+        import xarray
+
+        run = simulate(
+            GradientFlow(self.problem),
+            delta * self.u0,
+            1e6,
+            save=every_step(),
+            observe={"curvature": landscape.largest_eigenvalue},
+            until=events.loss_below(loss),
+            rtol=1e-6,
+        )
+        sizes = np.linalg.norm(run.theta, axis=1)
+        moments = [int(np.argmin(np.abs(np.log(sizes / norm)))) for norm in norms]
+        networks = [self.problem.network_at(run.theta[moment]) for moment in moments]
+        return xarray.Dataset(
+            {
+                "descent_gradients": float(run.t[-1] * run.observed["curvature"].max() / 1.9),
+                "flow_gradients": run.stats["gradients"] + 2 * run.stats["hessian_products"],
+                "weights": (("moment", "neuron", "pixel"), np.stack([net.w for net in networks])),
+                "moment_norm": ("moment", sizes[moments]),
+            }
+        )
+
 
 def scatter(
     problem: Problem, starts: Float[Array, "members P"], clock: float, rtol: float, rounds: int = 4
