@@ -47,7 +47,10 @@ def explicit_kkt(problem: Problem, theta: Theta) -> Float[Array, "2"]:
 
 
 def run_to(problem: Problem, depth: float, rtol: float, observe: Mapping[str, Observable]) -> Trajectory:
-    """The margin flow from the network's own parameters to log-loss −depth, every step kept."""
+    """The margin flow from the network's own parameters to log-loss −depth, every step kept.
+
+    A run that does not get there, as on data that are not separable, ends after 50,000 steps.
+    """
     return simulate(
         MarginFlow(problem),
         problem.theta,
@@ -56,6 +59,7 @@ def run_to(problem: Problem, depth: float, rtol: float, observe: Mapping[str, Ob
         observe=observe,
         until=events.log_loss_below(-depth),
         rtol=rtol,
+        max_steps=50_000,
     )
 
 

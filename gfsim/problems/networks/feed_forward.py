@@ -116,15 +116,19 @@ class FeedForward(AbstractNetwork):
         z = self.weights[l] @ h
         return z if self.biases is None else z + self.biases[l]
 
-    def __call__(self, x: Input) -> Output:
-        """f(x): shape () if the last size is 1, else (K,)."""
+    def features(self, x: Input) -> Float[Array, "fan_in"]:
+        """h_{m−1}(x), what the last layer takes in; x itself without hidden layers."""
         h = x
         for l in range(len(self.weights) - 1):
             s = self.activation(self._affine(l, h))
             if self.skips(l):
                 s = h + s
             h = _unit(s) if self.normalise else s
-        y = self._affine(len(self.weights) - 1, h)
+        return h
+
+    def __call__(self, x: Input) -> Output:
+        """f(x): shape () if the last size is 1, else (K,)."""
+        y = self._affine(len(self.weights) - 1, self.features(x))
         return y[0] if y.shape == (1,) else y
 
 
