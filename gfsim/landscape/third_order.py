@@ -1,4 +1,4 @@
-"""How fast the Hessian can change: bounds on the third derivatives of the loss."""
+"""How fast the Hessian can change: bounds on the third derivatives of the loss, and on its jumps across kinks."""
 
 import math
 from typing import Any
@@ -27,33 +27,66 @@ def has_third_order_bound(problem: Problem) -> bool:
 
 
 def third_order_bound(problem: Problem, theta: Theta, radius: Scalar) -> Scalar:
-    """An upper bound on ‖∇³L‖ over the ball of `radius` around θ: a Lipschitz constant of the Hessian there.
+    """An upper bound on ‖∇³L‖ over the ball of `radius` around θ: a Lipschitz constant of the Hessian between kinks.
 
     With G, B, C bounds of ‖∇f‖, ‖∇²f‖, ‖∇³f‖ at a sample: |ℓ'''|G³ + 3|ℓ''|GB + |ℓ'|C, summed over samples as the loss
-    is. Infinite for a ReLU network with a kink w_j·x_i = 0 inside the ball, across which there is no such bound.
+    is. Infinite for a ReLU network of degree 1 with a kink w_j·x_i = 0 inside the ball, where the gradient itself
+    jumps; for degree 2 the Hessian jumps there, by `hessian_jump_bound`.
 
     [derived] The neuron a σ(w·x), ‖x‖ = X: ‖∇f‖² ≤ Σ_j σ² + a²σ'²X²; ∇²f is a block per neuron of norm at most that of
     [[0, σ'X], [σ'X, aσ''X²]]; ∇³f[v, v, v] = 3α σ''z² + a σ'''z³ with z = ω·x, and α‖ω‖² ≤ 2/(3√3) on the unit sphere.
     """
     network: TwoLayer = problem.network_at(theta)
-    x, y = problem.data.inputs, problem.data.targets
-    length = jnp.linalg.norm(x, axis=1)[:, None]
-    margin = jnp.abs(x @ network.w.T)
-    a = jnp.abs(network.a)[None, :] + radius
+    length, margin, a = _sizes(problem, network, radius)
     activation: Any = network.activation
-    value, first, second, third = _derivative_bounds(activation, margin + radius * length)
-    g = jnp.sqrt(jnp.sum(value**2 + (a * first * length) ** 2, axis=1))
+    _, first, second, third = _derivative_bounds(activation, margin + radius * length)
+    g, slope = _gradient_and_slope(problem, theta, radius)
     half = a * second * length**2 / 2
     b = jnp.max(half + jnp.sqrt(half**2 + (first * length) ** 2), axis=1)
     c = jnp.max(2 / math.sqrt(3) * second * length**2 + a * third * length**3, axis=1)
-    if isinstance(problem.criterion, Square):
-        slope, bend, twist = jnp.abs(problem.outputs(theta) - y) + g * radius, 1.0, 0.0
-    else:
-        slope, bend, twist = jnp.ones_like(g), 0.25, _LOGISTIC_SECOND
+    bend, twist = (1.0, 0.0) if isinstance(problem.criterion, Square) else (0.25, _LOGISTIC_SECOND)
     bound = problem.criterion.reduce(twist * g**3 + 3 * bend * g * b + slope * c)
-    if isinstance(activation, ReLUPower):
+    if isinstance(activation, ReLUPower) and activation.p == 1:
         bound = jnp.where(jnp.all(margin > radius * length), bound, jnp.inf)
     return bound
+
+
+def hessian_jump_bound(problem: Problem, theta: Theta, radius: Scalar) -> Scalar:
+    """An upper bound on the sum of ‖H₊ − H₋‖ over the kinks that a segment inside the ball can cross; 0 where smooth.
+
+    [derived] For σ(z) = max(z, sz)² σ'' jumps by 2(1 − s²) at z = w_j·x_i = 0, where σ and σ' are continuous: H jumps
+    by 2(1 − s²) ℓ'_i a_j x_i x_iᵀ, times 1/n for the mean, in the block of w_j alone. A segment meets a kink at most
+    once.
+    """
+    network: TwoLayer = problem.network_at(theta)
+    activation: Any = network.activation
+    if not (isinstance(activation, ReLUPower) and activation.p == 2):
+        return jnp.zeros(())
+    length, margin, a = _sizes(problem, network, radius)
+    _, slope = _gradient_and_slope(problem, theta, radius)
+    reached = margin <= radius * length
+    per_neuron = jnp.sum(jnp.where(reached, slope[:, None] * length**2 * a, 0.0), axis=0)
+    return problem.criterion.scale(problem.data.n) * 2 * (1 - activation.slope**2) * jnp.max(per_neuron)
+
+
+def _sizes(
+    problem: Problem, network: TwoLayer, radius: Scalar
+) -> tuple[Float[Array, "n 1"], Float[Array, "n width"], Float[Array, "1 width"]]:
+    """‖x_i‖, |w_j·x_i|, and the largest |a_j| in the ball."""
+    x = problem.data.inputs
+    return jnp.linalg.norm(x, axis=1)[:, None], jnp.abs(x @ network.w.T), jnp.abs(network.a)[None, :] + radius
+
+
+def _gradient_and_slope(problem: Problem, theta: Theta, radius: Scalar) -> tuple[Float[Array, "n"], Float[Array, "n"]]:
+    """Bounds in the ball of ‖∇f‖ and |ℓ'| at every sample."""
+    network: TwoLayer = problem.network_at(theta)
+    length, margin, a = _sizes(problem, network, radius)
+    activation: Any = network.activation
+    value, first, *_ = _derivative_bounds(activation, margin + radius * length)
+    g = jnp.sqrt(jnp.sum(value**2 + (a * first * length) ** 2, axis=1))
+    if isinstance(problem.criterion, Square):
+        return g, jnp.abs(problem.outputs(theta) - problem.data.targets) + g * radius
+    return g, jnp.ones_like(g)
 
 
 def third_order_estimate(problem: Problem, theta: Theta, *, starts: int = 3, iterations: int = 12) -> Scalar:
@@ -78,7 +111,7 @@ def third_order_estimate(problem: Problem, theta: Theta, *, starts: int = 3, ite
 def _derivative_bounds(
     activation: Tanh | Softplus | ReLUPower, z: Float[Array, "n width"]
 ) -> tuple[Float[Array, "n width"], ...]:
-    """Bounds of |σ|, |σ'|, |σ''|, |σ'''| on [−z, z], for a ReLU away from its kink."""
+    """Bounds of |σ|, |σ'|, |σ''|, |σ'''| on [−z, z], for a ReLU between its kinks."""
     one = jnp.ones_like(z)
     if isinstance(activation, Tanh):
         return jnp.tanh(z), one, _TANH_SECOND * one, 2 * one

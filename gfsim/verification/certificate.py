@@ -9,7 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from gfsim.landscape.third_order import has_third_order_bound, third_order_bound, third_order_estimate
+from gfsim.landscape.third_order import (
+    has_third_order_bound,
+    hessian_jump_bound,
+    third_order_bound,
+    third_order_estimate,
+)
 from gfsim.problems import Problem
 from gfsim.problems.objectives import NetworkObjective
 from gfsim.simulation import Trajectory
@@ -50,8 +55,9 @@ def certify(problem: Problem, trajectory: Trajectory, *, nodes: int = 4) -> Cert
     The rows are joined to a curve θ̂: by straight lines for a descent, by cubics with the slopes −∇L for a flow. Its
     defect d = θ̂' + ∇L(θ̂) and λ_min(H) bound the distance e to the flow by e' ≤ −(λ_min − L₃e)e + ‖d‖, with L₃ a bound
     of ‖∇³L‖ in the ball of radius e; positive curvature contracts. ‖d‖ is evaluated at `nodes` points between rows and
-    bounded between them by L₃. The certificate is lost where L₃e > 20 λ_max, as it must be at a saddle, and for ReLU
-    networks where a kink enters the ball.
+    bounded between them by L₃. Squared ReLU has a Lipschitz gradient, whose Hessian jumps at kinks: λ_min is lowered by
+    what the jumps within reach amount to. The certificate is lost where L₃e and those jumps exceed 20 λ_max, as they
+    must at a saddle, and for ReLU of degree 1, whose gradient jumps, where a kink enters the ball.
 
     Rigorous for two-layer networks (tanh, softplus, ReLU, squared ReLU; square and logistic loss), an estimate
     elsewhere.
@@ -106,6 +112,9 @@ def _followed(
     def lipschitz(at: Theta, radius: Scalar) -> Scalar:
         return third_order_bound(problem, at, radius) if rigorous else sampled
 
+    def jumps(at: Theta, radius: Scalar) -> Scalar:
+        return hessian_jump_bound(problem, at, radius) if rigorous else jnp.zeros(())
+
     def piece(k: Array) -> _Piece:
         h = t[k + 1] - t[k]
         chord = (theta[k + 1] - theta[k]) / h
@@ -135,17 +144,21 @@ def _followed(
         h, reach = p.duration, p.duration * p.speed
         along = lipschitz(p.left, reach)
         # ‖d''‖ ≤ ‖θ̂'''‖ + ‖∇³L‖‖θ̂'‖² + ‖H‖‖θ̂''‖ is what linear interpolation between nodes can miss, by δ²/8.
-        missed = p.third + along * p.speed**2 + (p.most + along * reach) * p.second
+        jump = jumps(p.left, reach)
+        missed = p.third + along * p.speed**2 + (p.most + along * reach + jump) * p.second
         between = jnp.sum(p.defects[1:] + p.defects[:-1]) / 2 * h / nodes
-        defect = between + h * (h / nodes) ** 2 / 8 * missed
+        # A jump of d' costs it δ/4 between two nodes; a line meets a kink once, a cubic up to three times.
+        kinked = (1 if straight else 3) * (h / nodes) ** 2 / 4 * jump * p.speed
+        defect = between + h * (h / nodes) ** 2 / 8 * missed + kinked
         # e stays below twice what it would be without curvature, or nothing is certified.
         ceiling = 2 * (e + defect)
         constant = lipschitz(p.left, reach + ceiling)
-        rate = p.least - constant * (reach / 2 + ceiling)
+        crossed = jumps(p.left, reach + ceiling)
+        rate = p.least - constant * (reach / 2 + ceiling) - crossed
         growth = jnp.exp(-rate * h)
         most = jnp.maximum(1.0, growth) * (e + defect)
         after = growth * e + jnp.maximum(1.0, growth) * defect
-        holds = holds & (most <= ceiling) & (constant * after <= LOST * p.most)
+        holds = holds & (most <= ceiling) & (constant * after + crossed <= LOST * p.most)
         after = jnp.where(holds, after, 0.0)
         return (after, holds), (after, defect, holds)
 

@@ -9,18 +9,21 @@ import pytest
 import gfsim as gf
 from gfsim.landscape.third_order import third_order_bound, third_order_estimate
 
+# Activation, loss, and the scale of the start.
 CASES = {
-    "tanh, square": (gf.networks.Tanh(), gf.losses.Square()),
-    "softplus, logistic": (gf.networks.Softplus(), gf.losses.Logistic()),
+    "tanh, square": (gf.networks.Tanh(), gf.losses.Square(), 1.0),
+    "softplus, logistic": (gf.networks.Softplus(), gf.losses.Logistic(), 1.0),
+    "squared ReLU, square": (gf.networks.ReLUPower(2), gf.losses.Square(), 0.5),
 }
 
 
 def problem_of(case: str, seed: int) -> gf.Problem:
-    activation, loss = CASES[case]
+    activation, loss, scale = CASES[case]
     rng = np.random.default_rng(seed)
     targets = rng.normal(size=12)
     data = gf.Dataset(rng.normal(size=(12, 3)), np.sign(targets) if case.endswith("logistic") else targets)
-    return gf.Problem(gf.networks.TwoLayer(3, 5, activation, key=jax.random.key(seed)), data, loss)
+    problem = gf.Problem(gf.networks.TwoLayer(3, 5, activation, key=jax.random.key(seed)), data, loss)
+    return gf.Problem(problem.network_at(scale * problem.theta), data, loss)
 
 
 def ratios(case: str, seed: int) -> tuple[gf.Certificate, np.ndarray]:
@@ -39,7 +42,9 @@ def ratios(case: str, seed: int) -> tuple[gf.Certificate, np.ndarray]:
     ("case", "runs"),
     [
         ("tanh, square", 4),
+        ("squared ReLU, square", 2),
         pytest.param("tanh, square", 100, marks=pytest.mark.verify),
+        pytest.param("squared ReLU, square", 100, marks=pytest.mark.verify),
         pytest.param("softplus, logistic", 100, marks=pytest.mark.verify),
     ],
 )
