@@ -3,6 +3,8 @@
 from gfsim.plotting.curves import power_law as power_law
 from gfsim.plotting.curves import residuals as residuals
 from gfsim.plotting.curves import weight_images as weight_images
+from gfsim.plotting.film import film as film
+from gfsim.plotting.page import page as page
 from gfsim.plotting.style import COLOURS as COLOURS
 from gfsim.plotting.style import VENUES as VENUES
 from gfsim.plotting.style import shades as shades

@@ -93,6 +93,35 @@ class Compare:
     """Folder of the record."""
 
 
+Record = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RECORD")]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class View:
+    """One HTML page of a record, which works offline: time slider, planes, curves, claims, configuration."""
+
+    record: Record
+    """A record's file, such as records/early-convergence.nc."""
+    out: Path | None = None
+    """The page's file (default: beside the record)."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Animate:
+    """A film of a record: its paths and curves drawn in time."""
+
+    record: Record
+    """A record's file, such as records/early-convergence.nc."""
+    form: Annotated[Literal["gif", "mp4"], tyro.conf.arg(name="format")] = "gif"
+    """mp4 needs ffmpeg."""
+    clock: str | None = None
+    """The dimension that runs (default: the one of most curves)."""
+    frames: int = 120
+    """Number of images; 20 are shown per second."""
+    out: Path | None = None
+    """The film's file (default: beside the record)."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Doctor:
     """Is this installation numerically sound?"""
@@ -104,13 +133,15 @@ Command = (
     | Annotated[Draw, tyro.conf.subcommand("draw")]
     | Annotated[Cite, tyro.conf.subcommand("cite")]
     | Annotated[Compare, tyro.conf.subcommand("compare")]
+    | Annotated[View, tyro.conf.subcommand("view")]
+    | Annotated[Animate, tyro.conf.subcommand("animate")]
     | Annotated[Doctor, tyro.conf.subcommand("doctor")]
 )
 
-_COMMANDS = ("list", "run", "draw", "cite", "compare", "doctor")
+_COMMANDS = ("list", "run", "draw", "cite", "compare", "view", "animate", "doctor")
 
 
-def parse_command(arguments: Sequence[str]) -> List | Run | Draw | Cite | Compare | Doctor:
+def parse_command(arguments: Sequence[str]) -> List | Run | Draw | Cite | Compare | View | Animate | Doctor:
     """Everything but the options of one scenario, which need the scenario's file.
 
     Raises `ValueError` for what cannot be parsed; `--help` prints and raises `SystemExit(0)`.

@@ -48,6 +48,10 @@ def _dispatch(arguments: Sequence[str]) -> int:
             return _cite(name)
         case cl.Compare() as command:
             return _compare(command)
+        case cl.View() as command:
+            return _view(command)
+        case cl.Animate() as command:
+            return _animate(command)
         case cl.Doctor():
             return _doctor()
         case cl.Run():
@@ -164,6 +168,20 @@ def _compare(command: cl.Compare) -> int:
     record, path = compare_file(command)
     _console().print(comparison_table(record))
     print(f"record: {path}")
+    return HOLDS
+
+
+def _view(command: cl.View) -> int:
+    from gfsim.workbench.showing import write_page
+
+    print(f"page: {write_page(command)}")
+    return HOLDS
+
+
+def _animate(command: cl.Animate) -> int:
+    from gfsim.workbench.showing import write_film
+
+    print(f"film: {write_film(command)}")
     return HOLDS
 
 

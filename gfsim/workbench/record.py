@@ -5,7 +5,7 @@ import dataclasses
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,11 +41,15 @@ def installation() -> dict[str, str | int]:
     }
 
 
-def save_record(dataset: "xarray.Dataset", path: Path, attributes: dict[str, str | int]) -> None:
+def save_record(dataset: "xarray.Dataset", path: Path | str, attributes: Mapping[str, str | int] | None = None) -> None:
     """Writes the data set, with `attributes` added to its own, so that `path` is either whole or untouched.
+
+    Without `attributes` the record says which software wrote it: `save_record(trajectory.to_xarray(), "run.nc")`.
 
     Raises `ValueError` where the data set already uses one of the attributes' names, or cannot be written.
     """
+    path = Path(path)
+    attributes = installation() if attributes is None else attributes
     clash = sorted(set(dataset.attrs) & set(attributes))
     if clash:
         raise ValueError(f"attributes of a record must leave {', '.join(attributes)} to gfsim, was {', '.join(clash)}")

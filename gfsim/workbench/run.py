@@ -1,6 +1,7 @@
 """One scenario from configuration to verdicts: solve, save, check, confirm."""
 
 import dataclasses
+import json
 import shutil
 import time
 from pathlib import Path
@@ -12,6 +13,8 @@ from gfsim.workbench.table import Verdict
 
 if TYPE_CHECKING:
     import xarray
+
+    from gfsim.verification.claims import Claim
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +54,8 @@ def run_scenario(name: str, scenario: Scenario, path: Path, confirm: bool = Fals
     with checkpoints_in(unfinished):
         dataset = scenario.simulate()
     seconds = time.perf_counter() - start
-    save_record(dataset, path, provenance(name, scenario))
+    described = provenance(name, scenario)
+    save_record(dataset, path, described)
     shutil.rmtree(unfinished, ignore_errors=True)
     record = load_record(path)
     claims = scenario.claims(record)
@@ -60,13 +64,20 @@ def run_scenario(name: str, scenario: Scenario, path: Path, confirm: bool = Fals
         raise ValueError(f"claims of {name} must be at least one, was an empty list")
     if len(set(names)) != len(names):
         raise ValueError(f"claims of {name} must have different names, was {names}")
-    if not confirm:
-        return Run(record, [Verdict(claim) for claim in claims], seconds)
+    verdicts = [Verdict(claim) for claim in claims]
+    if confirm:
+        verdicts = _confirmed(name, scenario, claims)
+    # Once more, now that they are known: who reads the record needs neither the scenario's file nor JAX for them.
+    written = json.dumps([verdict.to_json() for verdict in verdicts], allow_nan=False)
+    save_record(dataset, path, {**described, "claims": written})
+    return Run(record.assign_attrs(claims=written), verdicts, seconds)
 
+
+def _confirmed(name: str, scenario: Scenario, claims: "list[Claim]") -> list[Verdict]:
     scenario.announce(f"confirming at rtol = {scenario.rtol / 10:g}")
     tighter = dataclasses.replace(scenario, rtol=scenario.rtol / 10)
     confirmations = {claim.name: claim for claim in tighter.claims(tighter.simulate())}
-    missing = [claim for claim in names if claim not in confirmations]
+    missing = [claim.name for claim in claims if claim.name not in confirmations]
     if missing:
         raise ValueError(f"claims of {name} must not depend on rtol, was without {missing} at rtol/10")
-    return Run(record, [Verdict(claim, confirmations[claim.name]) for claim in claims], seconds)
+    return [Verdict(claim, confirmations[claim.name]) for claim in claims]

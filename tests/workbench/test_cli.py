@@ -43,6 +43,8 @@ def test_json_is_one_object_and_nothing_else(house, capsys):
         "name": "slope", "source": "calculus", "predicted": 2.0, "measured": 2.0, "tolerance": 0.01,
         "relation": "close", "scale": "relative", "holds": True,
     }  # fmt: skip
+    # Whoever reads the record needs no scenario for its claims.
+    assert json.loads(load_record("records/unit-parabola.nc").attrs["claims"]) == result["claims"]
     # What the scenario prints goes to standard error; its progress is silent.
     assert printed.err == "a scenario prints\n"
 
@@ -156,7 +158,7 @@ def test_help_of_a_scenario_shows_its_fields(house, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["frob"], "command must be one of list, run, draw, cite, compare, doctor, was 'frob'"),
+        (["frob"], "command must be one of list, run, draw, cite, compare, view, animate, doctor, was 'frob'"),
         (["run"], "run must be given a scenario's name .* was given none"),
         (["draw", "--venue", "icml"], "draw must be given a scenario's name .* was given none"),
         (["run", "unit-parabla"], r"scenario must be one of .*was 'unit-parabla' \(did you mean 'unit-parabola'\?\)"),

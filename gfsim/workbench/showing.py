@@ -1,0 +1,46 @@
+"""`gfsim view` and `gfsim animate`: from a record to a page or a film, without the scenario that wrote it."""
+
+import shutil
+from pathlib import Path
+
+from gfsim.workbench.arguments import Animate, View
+from gfsim.workbench.record import load_record, whole
+
+
+def write_page(command: View) -> Path:
+    """Writes the page and returns its path.
+
+    Raises `ValueError` for a file that is no record, and where plotly is not installed.
+    """
+    from gfsim.plotting.page import page
+
+    record = load_record(command.record)
+    path = command.out or command.record.with_suffix(".html")
+    text = page(record, str(record.attrs.get("scenario", command.record.stem)))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
+    return path
+
+
+def write_film(command: Animate) -> Path:
+    """Writes the film and returns its path.
+
+    Raises `ValueError` for a file that is no record or holds nothing that runs, and where ffmpeg is not installed.
+    """
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    from gfsim.plotting.film import film
+
+    if command.form == "mp4" and shutil.which("ffmpeg") is None:
+        raise ValueError("format must be gif where ffmpeg is not installed (apt-get install ffmpeg), was mp4")
+    animation = film(load_record(command.record), command.clock, command.frames)
+    path = command.out or command.record.with_suffix(f".{command.form}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole(path.with_suffix(f".{command.form}")) as unfinished:
+        animation.save(unfinished, writer="pillow" if command.form == "gif" else "ffmpeg", fps=20)
+    pyplot.close("all")
+    return path.with_suffix(f".{command.form}")
