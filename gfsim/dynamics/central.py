@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 from gfsim.dynamics.descent import AbstractDescent, positive_step
 from gfsim.dynamics.oscillation import complementary, generic_block, refined, third_derivatives
 from gfsim.problems.checks import positive_integer
-from gfsim.problems.problem import Problem
+from gfsim.problems.problem import Problem, checked_problem
 from gfsim.types import Theta
 
 Moment = Float[Array, "moments"]
@@ -180,7 +180,7 @@ class CentralFlow(AbstractCentralFlow):
     substeps: int = eqx.field(static=True)
 
     def __init__(self, problem: Problem, step_size: float, directions: int = 3, *, substeps: int = 2):
-        self.problem = problem
+        self.problem = checked_problem(problem)
         self.step_size = positive_step(step_size)
         self.directions = positive_integer("directions", directions)
         self.substeps = positive_integer("substeps", substeps)
@@ -227,6 +227,7 @@ class RMSPropCentralFlow(AbstractCentralFlow):
         directions: int = 3,
         substeps: int = 2,
     ):
+        checked_problem(problem)
         if not 0 < decay < 1:
             raise ValueError(f"decay must lie between 0 and 1, was {decay}")
         if not epsilon >= 0:

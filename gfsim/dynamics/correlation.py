@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from gfsim.dynamics.base import AbstractFlow
-from gfsim.problems.problem import Problem
+from gfsim.problems.problem import Problem, checked_problem
 from gfsim.types import Scalar, Theta, Time
 
 
@@ -38,7 +38,7 @@ class CorrelationFlow(AbstractFlow):
     polar: bool = eqx.field(static=True)
 
     def __init__(self, problem: Problem, *, polar: bool = False):
-        if problem.degree is None or problem.degree < 2:
+        if checked_problem(problem).degree is None or problem.degree < 2:
             raise ValueError(
                 "problem must have a network homogeneous of degree at least 2 in its parameters, "
                 f"problem.degree was {problem.degree}"

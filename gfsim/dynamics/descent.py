@@ -10,7 +10,8 @@ import optax
 from equinox import AbstractVar
 from jaxtyping import Array, Float, Int, PyTree
 
-from gfsim.problems.problem import Problem
+from gfsim.problems.checks import positive_integer, prng_key, real_number
+from gfsim.problems.problem import Problem, checked_problem
 from gfsim.types import Key, Theta
 
 
@@ -43,7 +44,7 @@ class GradientDescent(AbstractDescent):
     step_size: Float[Array, ""]
 
     def __init__(self, problem: Problem, step_size: float):
-        self.problem = problem
+        self.problem = checked_problem(problem)
         self.step_size = positive_step(step_size)
 
     def init(self, theta0: Theta) -> Theta:
@@ -93,18 +94,19 @@ class OptaxDescent(AbstractDescent):
         batch_size: int | None = None,
         key: Key | None = None,
     ):
+        checked_problem(problem)
         if not isinstance(transformation, optax.GradientTransformation):
             raise TypeError(f"transformation must be an optax transformation, was {transformation!r}")
         if (batch_size is None) != (key is None):
             missing = "key" if key is None else "batch_size"
             raise ValueError(f"batch_size and key must be given together, {missing} was missing")
-        if batch_size is not None and not 1 <= batch_size <= problem.data.n:
+        if batch_size is not None and positive_integer("batch_size", batch_size) > problem.data.n:
             raise ValueError(f"batch_size must lie between 1 and n = {problem.data.n}, was {batch_size}")
         self.problem = problem
         self.transformation = transformation
         self.step_size = positive_step(step_size)
         self.batch_size = batch_size
-        self.key = key
+        self.key = None if key is None else prng_key("key", key)
 
     def init(self, theta0: Theta) -> OptaxState:
         order = None if self.batch_size is None else jnp.arange(self.problem.data.n)
@@ -155,6 +157,6 @@ class OptaxDescent(AbstractDescent):
 
 
 def positive_step(step_size: float) -> Float[Array, ""]:
-    if not (np.ndim(step_size) == 0 and step_size > 0 and np.isfinite(step_size)):
+    if not 0 < real_number("step_size", step_size) < np.inf:
         raise ValueError(f"step_size must be a positive finite number, was {step_size}")
     return jax.device_put(np.asarray(step_size, float))

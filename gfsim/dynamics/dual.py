@@ -8,8 +8,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from gfsim.dynamics.base import AbstractFlow
+from gfsim.problems.checks import real_number
 from gfsim.problems.networks import DiagonalLinear
-from gfsim.problems.problem import Problem
+from gfsim.problems.problem import Problem, checked_problem
 from gfsim.types import Scalar, Theta, Time
 
 # A trial step may be too long; the squares of e^150 are still finite.
@@ -36,9 +37,9 @@ class DualFlow(AbstractFlow):
     kappa: Float[Array, ""]
 
     def __init__(self, problem: Problem, alpha: float):
-        if not isinstance(problem.network_at(problem.theta), DiagonalLinear):
+        if not isinstance(checked_problem(problem).network_at(problem.theta), DiagonalLinear):
             raise ValueError("problem: must have a gf.networks.DiagonalLinear, had another network")
-        if not 0 < alpha < 1:
+        if not 0 < real_number("alpha", alpha) < 1:
             raise ValueError(f"alpha: must lie between 0 and 1, was {alpha}")
         self.problem = problem
         self.kappa = jax.device_put(np.asarray(-np.log(alpha)))

@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from gfsim.dynamics.base import AbstractFlow
-from gfsim.problems.problem import Problem
+from gfsim.problems.checks import real_number
+from gfsim.problems.problem import Problem, checked_problem
 from gfsim.types import Scalar, Theta, Time
 
 
@@ -33,11 +34,11 @@ class GradientFlow(AbstractFlow):
     _degree: int | None = eqx.field(static=True)
 
     def __init__(self, problem: Problem, *, scale: float | None = None):
-        self.problem = problem
+        self.problem = checked_problem(problem)
         self._degree = None
         self.scale = None
         if scale is not None:
-            if not (scale > 0 and np.isfinite(scale)):
+            if not 0 < real_number("scale", scale) < np.inf:
                 raise ValueError(f"scale must be a positive finite number, was {scale}")
             if problem.degree is None or problem.degree < 2:
                 raise ValueError(

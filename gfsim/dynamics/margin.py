@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from gfsim.dynamics.base import AbstractFlow
 from gfsim.problems.losses import CrossEntropy, Exponential, Logistic
-from gfsim.problems.problem import Problem
+from gfsim.problems.problem import Problem, checked_problem
 from gfsim.types import Scalar, Theta, Time
 
 # Gauss–Legendre nodes and weights on [0, 1] in the cube root of z, which tames the logarithms of z at 0.
@@ -64,7 +64,7 @@ class MarginFlow(AbstractFlow):
     gradients_after_step: ClassVar[int] = 1
 
     def __init__(self, problem: Problem):
-        if not isinstance(problem.criterion, (Exponential, Logistic, CrossEntropy)):
+        if not isinstance(checked_problem(problem).criterion, (Exponential, Logistic, CrossEntropy)):
             raise ValueError(
                 "problem must have the loss Exponential, Logistic or CrossEntropy, "
                 f"was {type(problem.criterion).__name__}"

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from gfsim.dynamics.base import AbstractFlow
 from gfsim.dynamics.descent import positive_step
 from gfsim.problems.checks import positive_integer
-from gfsim.problems.problem import Problem
+from gfsim.problems.problem import Problem, checked_problem
 from gfsim.types import Scalar, Theta, Time
 
 
@@ -54,6 +54,7 @@ class ModifiedFlow(AbstractFlow):
         *,
         batch_size: int | None = None,
     ):
+        checked_problem(problem)
         if order != "quadratic" and (isinstance(order, bool) or not isinstance(order, int) or order < 0):
             raise ValueError(f'order must be an integer of at least 0 or "quadratic", was {order!r}')
         if batch_size is not None:

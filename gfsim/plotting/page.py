@@ -20,7 +20,7 @@ def page(record: xarray.Dataset, title: str) -> str:
     `record` may be any data set; `gfsim.plotting.series` says what is read as a clock, a curve or a state. Numbers
     are kept to five digits, at most 60 lines of 400 rows for each variable.
 
-    Raises ValueError where plotly is not installed.
+    Raises ValueError where plotly is not installed, and for claims or a configuration that are not JSON.
     """
     series, planes = unfold(record)
     content = {
@@ -37,8 +37,8 @@ def page(record: xarray.Dataset, title: str) -> str:
             | {"x": _plain(p.points[..., 0]), "y": _plain(p.points[..., 1])}
             for p in planes
         ],
-        "claims": json.loads(record.attrs.get("claims", "[]")),
-        "configuration": json.loads(record.attrs.get("configuration", "{}")),
+        "claims": _stated(record, "claims", "[]"),
+        "configuration": _stated(record, "configuration", "{}"),
         "about": {name: str(value) for name, value in record.attrs.items() if name not in ("claims", "configuration")},
     }
     template = (files("gfsim.plotting") / "page.html").read_text(encoding="utf-8")
@@ -46,6 +46,14 @@ def page(record: xarray.Dataset, title: str) -> str:
     for mark, text in parts.items():
         template = template.replace(mark, text)
     return template
+
+
+def _stated(record: xarray.Dataset, name: str, otherwise: str) -> object:
+    text = record.attrs.get(name, otherwise)
+    try:
+        return json.loads(text)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} of a record must be JSON, was {text!r}") from error
 
 
 def _plotly() -> str:

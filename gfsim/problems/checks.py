@@ -1,10 +1,11 @@
 """Refusals of bad arguments, one line each: which argument, what it must be, what it was."""
 
 from collections.abc import Sequence
-from numbers import Integral
+from numbers import Integral, Real
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 ENABLE_X64 = 'jax.config.update("jax_enable_x64", True)'
 
@@ -22,6 +23,15 @@ def positive_integer(name: str, value: object) -> int:
     if value < 1:
         raise ValueError(f"{name}: must be a positive integer, was {value}")
     return int(value)
+
+
+def real_number(name: str, value: object) -> float:
+    """`value` as a float. Raises TypeError unless it is one real number, of Python, NumPy or JAX."""
+    if isinstance(value, Real | np.ndarray | jax.Array) and not isinstance(value, bool):
+        array = np.asarray(value)
+        if array.shape == () and array.dtype.kind in "fiu":
+            return float(array)
+    raise TypeError(f"{name} must be one real number, was {value!r}")
 
 
 def layer_sizes(sizes: Sequence[int]) -> tuple[int, ...]:

@@ -1,6 +1,7 @@
 """Data sets: the real digits, files, and the synthetic sets of the theory."""
 
 import csv
+import os
 import zipfile
 from collections.abc import Callable, Sequence
 from numbers import Real
@@ -75,8 +76,8 @@ def digits(classes: Sequence[int]) -> Dataset:
     """
     if not isinstance(classes, Sequence) or isinstance(classes, str):
         raise TypeError(f"classes: must be a sequence of digits, such as (3, 5), was {classes!r}")
-    allowed = set(range(10))
-    if len(classes) < 2 or len(set(classes)) < len(classes) or not allowed.issuperset(classes):
+    allowed = range(10)
+    if len(classes) < 2 or any(c not in allowed or classes.count(c) > 1 for c in classes):
         raise ValueError(f"classes: must be at least two different digits 0 … 9, was {tuple(classes)}")
     from sklearn.datasets import load_digits  # heavy, and needed by nothing else
 
@@ -158,6 +159,8 @@ def from_file(path: str | Path) -> Dataset:
 
     Raises ValueError, naming the file, if it is missing, unreadable or not of this form.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"path: must be the path of a file, was {path!r}")
     path = Path(path)
     readers = {".npz": _read_npz, ".csv": _read_csv}
     if path.suffix.lower() not in readers:

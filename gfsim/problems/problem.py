@@ -197,6 +197,13 @@ class Problem(eqx.Module):
         return theta
 
 
+def checked_problem(problem: object) -> Problem:
+    """`problem`, where it is one. Raises TypeError."""
+    if not isinstance(problem, Problem):
+        raise TypeError(f"problem must be a gf.Problem, was {type(problem).__name__}")
+    return problem
+
+
 def _output_shape(network: Callable[..., PyTree], data: Dataset) -> tuple[int, ...]:
     try:
         output = eqx.filter_eval_shape(network, data.inputs[0])

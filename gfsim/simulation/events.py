@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 
 from gfsim.dynamics.modified import ModifiedFlow
 from gfsim.landscape.spectrum import largest_eigenvalue
+from gfsim.problems.checks import real_number
 from gfsim.problems.problem import Problem
 from gfsim.simulation.outcome import Outcome
 from gfsim.types import Scalar, Theta
@@ -105,7 +106,7 @@ def loss_below(l: float) -> AbstractEvent:
 
 def log_loss_below(l: float) -> AbstractEvent:
     """log L(θ) ≤ l, in the log domain: l may be −1e6."""
-    if not np.isfinite(l):
+    if not np.isfinite(real_number("l", l)):
         raise ValueError(f"l must be finite, was {l}")
     return _LogLossBelow(Outcome.log_loss_below, jax.device_put(np.asarray(l, float)))
 
@@ -131,6 +132,6 @@ def series_diverges(flow: ModifiedFlow) -> AbstractEvent:
 
 
 def _positive(name: str, value: float) -> Float[Array, ""]:
-    if not (value > 0 and np.isfinite(value)):
+    if not 0 < real_number(name, value) < np.inf:
         raise ValueError(f"{name} must be positive and finite, was {value}")
     return jax.device_put(np.asarray(value, float))

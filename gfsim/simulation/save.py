@@ -3,6 +3,8 @@
 import equinox as eqx
 import numpy as np
 
+from gfsim.problems.checks import real_number
+
 
 class SaveAt(eqx.Module):
     """Keep the states at given clock values; the run's start and end are kept in any case where they are listed.
@@ -26,7 +28,7 @@ class EveryStep(eqx.Module):
 
 def log_spaced(t0: float, t1: float, n: int) -> SaveAt:
     """n clock values from t0 to t1, evenly spaced in log t, 0 < t0 < t1."""
-    if not 0 < t0 < t1 < np.inf:
+    if not 0 < real_number("t0", t0) < real_number("t1", t1) < np.inf:
         raise ValueError(f"t0, t1 must satisfy 0 < t0 < t1 < inf, were {t0}, {t1}")
     times = np.geomspace(t0, t1, _count(n))
     times[0], times[-1] = t0, t1
@@ -35,7 +37,7 @@ def log_spaced(t0: float, t1: float, n: int) -> SaveAt:
 
 def linear_spaced(t0: float, t1: float, n: int) -> SaveAt:
     """n clock values from t0 to t1, evenly spaced, 0 ≤ t0 < t1."""
-    if not 0 <= t0 < t1 < np.inf:
+    if not 0 <= real_number("t0", t0) < real_number("t1", t1) < np.inf:
         raise ValueError(f"t0, t1 must satisfy 0 <= t0 < t1 < inf, were {t0}, {t1}")
     return SaveAt(np.linspace(t0, t1, _count(n)))
 

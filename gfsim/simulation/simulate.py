@@ -17,6 +17,7 @@ from gfsim.dynamics.descent import AbstractDescent
 from gfsim.dynamics.modified import ModifiedFlow
 from gfsim.landscape.spectrum import largest_eigenvalue
 from gfsim.placement import is_spread, on_host, placed
+from gfsim.problems.checks import positive_integer, real_number
 from gfsim.problems.problem import Problem
 from gfsim.simulation.checkpoint import Checkpoint
 from gfsim.simulation.descend import DescentRun
@@ -160,7 +161,10 @@ def _checked_start(problem: Problem, theta0: Any) -> Float[Array, "*members P"]:
             f"theta0 must be float64, was {dtype}; convert it with jnp.asarray(theta0, jnp.float64), "
             'after jax.config.update("jax_enable_x64", True)'
         )
-    values = np.array(on_host(theta0), dtype=float)
+    try:
+        values = np.array(on_host(theta0), dtype=float)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"theta0 must be an array of real numbers, was {theta0!r}") from error
     if values.ndim not in (1, 2) or values.shape[-1] != problem.size or values.size == 0:
         raise ValueError(f"theta0 must have shape ({problem.size},) or (B, {problem.size}), was {values.shape}")
     if not np.all(np.isfinite(values)):
@@ -185,17 +189,18 @@ _sharpness = eqx.filter_jit(largest_eigenvalue)
 
 
 def _check_numbers(t1: float, rtol: float, atol: float | None, max_steps: int) -> None:
-    if not (np.ndim(t1) == 0 and t1 > 0 and np.isfinite(t1)):
+    if not 0 < real_number("t1", t1) < np.inf:
         raise ValueError(f"t1 must be a positive finite number, was {t1}")
-    if not SMALLEST_RTOL <= rtol < 1:
+    if not SMALLEST_RTOL <= real_number("rtol", rtol) < 1:
         raise ValueError(f"rtol must lie in [{SMALLEST_RTOL}, 1), was {rtol}")
-    if atol is not None and not (atol >= 0 and np.isfinite(atol)):
+    if atol is not None and not 0 <= real_number("atol", atol) < np.inf:
         raise ValueError(f"atol must be non-negative and finite, was {atol}")
-    if not max_steps >= 1:
-        raise ValueError(f"max_steps must be at least 1, was {max_steps}")
+    positive_integer("max_steps", max_steps)
 
 
 def _checked_observers(observe: Mapping[str, Observable] | None) -> dict[str, Observable]:
+    if observe is not None and not isinstance(observe, Mapping):
+        raise TypeError(f"observe must map names to functions f(problem, theta), was {observe!r}")
     observers = dict(observe or {})
     for name, function in observers.items():
         if not callable(function):

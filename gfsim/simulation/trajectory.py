@@ -112,6 +112,13 @@ class Trajectory:
         return "\n".join(["Trajectory", *(f"  {name:<{width}}  {value}" for name, value in rows)])
 
 
+def checked_trajectory(trajectory: object) -> Trajectory:
+    """`trajectory`, where it is one. Raises TypeError."""
+    if not isinstance(trajectory, Trajectory):
+        raise TypeError(f"trajectory must be what gf.simulate returns, was {type(trajectory).__name__}")
+    return trajectory
+
+
 def _short(value: Any) -> str:
     if value is None:
         return "not known"

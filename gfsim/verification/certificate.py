@@ -17,7 +17,9 @@ from gfsim.landscape.third_order import (
 )
 from gfsim.problems import Problem
 from gfsim.problems.objectives import NetworkObjective
+from gfsim.problems.problem import checked_problem
 from gfsim.simulation import Trajectory
+from gfsim.simulation.trajectory import checked_trajectory
 from gfsim.types import Scalar, Theta
 
 # Dense eigenvalues of the Hessian at every row.
@@ -66,7 +68,8 @@ def certify(problem: Problem, trajectory: Trajectory, *, nodes: int = 4) -> Cert
 
     Source: logarithmic norms (Söderlind, 2006); Elkabetz & Cohen, arXiv 2107.06608, give the a-priori form.
     """
-    t, theta = np.asarray(trajectory.t), jnp.asarray(trajectory.theta)
+    checked_problem(problem)
+    t, theta = np.asarray(checked_trajectory(trajectory).t), jnp.asarray(trajectory.theta)
     if t.ndim != 1 or t.size < 2:
         raise ValueError(f"trajectory must be one run with at least two rows, shape of t was {t.shape}")
     if not np.allclose(np.exp(np.asarray(trajectory.log_t)), t, rtol=1e-9):

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from gfsim.dynamics import CentralFlow, GradientDescent, GradientFlow, ModifiedFlow
 from gfsim.landscape.spectrum import largest_eigenvalue
 from gfsim.problems import Problem
+from gfsim.problems.checks import real_number
 from gfsim.simulation import Outcome, Trajectory, observables, simulate
 from gfsim.simulation.save import SaveAt
 from gfsim.verification.scaling import fit_power_law
@@ -153,8 +154,10 @@ def _slope(record: "xarray.Dataset", model: str, row: int) -> float:
 
 
 def _checked_sizes(step_sizes: Sequence[float], t1: float) -> tuple[float, ...]:
-    sizes = tuple(float(eta) for eta in step_sizes)
-    if not (np.ndim(t1) == 0 and t1 > 0 and np.isfinite(t1)):
+    if isinstance(step_sizes, str) or np.ndim(step_sizes) != 1:
+        raise TypeError(f"step_sizes must be a sequence of numbers, was {step_sizes!r}")
+    sizes = tuple(real_number("step_sizes", eta) for eta in step_sizes)
+    if not 0 < real_number("t1", t1) < np.inf:
         raise ValueError(f"t1 must be a positive finite number, was {t1}")
     if not sizes or not all(0 < eta < np.inf for eta in sizes) or list(sizes) != sorted(set(sizes)):
         raise ValueError(f"step_sizes must be positive, finite and increasing, was {sizes}")

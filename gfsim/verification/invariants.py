@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float
 
-from gfsim.simulation.trajectory import Trajectory
+from gfsim.simulation.trajectory import Trajectory, checked_trajectory
 
 
 def energy_residual(trajectory: Trajectory) -> Float[np.ndarray, "*members times"]:
@@ -14,7 +14,7 @@ def energy_residual(trajectory: Trajectory) -> Float[np.ndarray, "*members times
 
     Raises ValueError for the trajectory of a descent, which has no such identity.
     """
-    residual = trajectory.energy_residual
+    residual = checked_trajectory(trajectory).energy_residual
     if residual is None:
         raise ValueError("trajectory must come from a flow, was that of a descent")
     return residual
@@ -30,7 +30,7 @@ def invariant_drift(trajectory: Trajectory) -> Float[np.ndarray, "*members times
 
     Source: Du, Hu & Lee, arXiv 1806.00900 (homogeneous and linear layers).
     """
-    drift = trajectory.invariant_drift
+    drift = checked_trajectory(trajectory).invariant_drift
     if drift is None:
         raise ValueError("trajectory must belong to a network with conserved quantities; this one has none")
     return drift

@@ -88,7 +88,7 @@ def _run(name: str, arguments: Sequence[str]) -> int:
     listing = find(name)
     prepare_jax()
     scenario, options = cl.parse_run(listing, load_scenario(listing), arguments)
-    _check_venue(options.venue)
+    _check_files(options)
     label = _label(listing, options)
     path = options.record(label)
     # With --json, whatever a scenario prints must not reach standard output.
@@ -126,7 +126,7 @@ def _draw(command: cl.Draw) -> int:
     from gfsim.workbench.record import load_record
 
     listing = find(command.name)
-    _check_venue(command.venue)
+    _check_files(command)
     label = _label(listing, command)
     path = command.record(label)
     record = load_record(path)
@@ -139,11 +139,13 @@ def _draw(command: cl.Draw) -> int:
     return HOLDS
 
 
-def _check_venue(venue: str) -> None:
+def _check_files(options: cl.Files) -> None:
     # Before anything is solved, which may take minutes.
     from gfsim.plotting import style
 
-    style(venue)
+    style(options.venue)
+    if options.out is not None and options.out.exists() and not options.out.is_dir():
+        raise ValueError(f"out must be a folder, was {str(options.out)!r}")
 
 
 def _draw_record(listing: Listing, record, options: cl.Files, label: str) -> list[Path]:

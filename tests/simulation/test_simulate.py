@@ -375,7 +375,7 @@ BAD = [
     ({"t1": np.inf}, ValueError, "t1 must be a positive finite number, was inf"),
     ({"rtol": 0.0}, ValueError, "rtol must lie in"),
     ({"atol": -1.0}, ValueError, "atol must be non-negative"),
-    ({"max_steps": 0}, ValueError, "max_steps must be at least 1"),
+    ({"max_steps": 0}, ValueError, "max_steps: must be a positive integer, was 0"),
     ({"solver": dfx.Euler()}, TypeError, "solver must be a diffrax solver with an error estimate, was Euler"),
     ({"solver": "rkc"}, TypeError, "solver must be a diffrax solver"),
     ({"save": [1.0]}, TypeError, "save must come from"),
