@@ -32,3 +32,78 @@ def fit_power_law(x: ArrayLike, y: ArrayLike) -> PowerLaw:
     exponent, intercept = np.polyfit(log_x - log_x.mean(), log_y, 1)
     intercept = intercept - exponent * log_x.mean()
     return PowerLaw(float(exponent), float(np.exp(intercept)), log_y - (intercept + exponent * log_x))
+
+
+class Fit(NamedTuple):
+    """y ≈ prefactor·x^exponent (`form` "power"), or prefactor·e^(exponent·x) ("exponential").
+
+    `interval` of the exponent and `band` (2, points of `at`) of the curve hold the central `level` of the bootstrap.
+    """
+
+    form: str
+    exponent: float
+    prefactor: float
+    interval: tuple[float, float]
+    at: Float[np.ndarray, "points"]
+    band: Float[np.ndarray, "2 points"]
+    level: float
+
+    def curve(self, x: ArrayLike) -> Float[np.ndarray, "points"]:
+        x = np.asarray(x, float)
+        return self.prefactor * (x**self.exponent if self.form == "power" else np.exp(self.exponent * x))
+
+
+def bootstrap_fit(
+    x: ArrayLike,
+    y: ArrayLike,
+    group: ArrayLike,
+    form: str = "power",
+    *,
+    draws: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Fit:
+    """The law with an interval from resampling whole groups: the points of one seed are drawn together or not at all.
+
+    Least squares of log y against log x or x, every point with equal weight; the interval runs between the percentiles
+    (1 ± level)/2 of `draws` refits, each to as many groups as there are, drawn with replacement.
+
+    Raises ValueError for lengths that differ, values that are not positive and finite (x of the exponential may be
+    anything finite), fewer than two different x or groups, and a form or level that is none.
+    """
+    x, y, group = np.asarray(x, float), np.asarray(y, float), np.asarray(group)
+    if form not in ("power", "exponential"):
+        raise ValueError(f"form must be power or exponential, was {form!r}")
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie between 0 and 1, was {level}")
+    if x.ndim != 1 or not x.shape == y.shape == group.shape:
+        raise ValueError(f"x, y and group must be 1-d of equal length, had shapes {x.shape}, {y.shape}, {group.shape}")
+    if not (np.all(np.isfinite(x) & np.isfinite(y) & (y > 0)) and (form == "exponential" or np.all(x > 0))):
+        raise ValueError(f"x and y of a {form} law must be positive and finite, held other values")
+    names, member = np.unique(group, return_inverse=True)
+    if len(np.unique(x)) < 2 or len(names) < 2:
+        raise ValueError(f"x and group must hold two different values each, had {len(np.unique(x))} and {len(names)}")
+    abscissa, log_y = np.log(x) if form == "power" else x, np.log(y)
+    slope, intercept = _lines(abscissa, log_y, np.ones((1, x.size)))
+    drawn = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
+    # A draw whose points share one x has no slope, and is left out.
+    slopes, intercepts = _lines(abscissa, log_y, drawn[:, member].astype(float))
+    kept = np.isfinite(slopes)
+    tails = np.array([(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(slopes[kept], tails)
+    at = np.linspace(abscissa.min(), abscissa.max(), 60)
+    band = np.exp(np.quantile(slopes[kept, None] * at + intercepts[kept, None], tails, axis=0))
+    shown = np.exp(at) if form == "power" else at
+    return Fit(form, float(slope[0]), float(np.exp(intercept[0])), (float(low), float(high)), shown, band, level)
+
+
+def _lines(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Slopes and intercepts of the weighted least-squares lines, one for each row of weights."""
+    total = weights.sum(axis=1)
+    x_mean, y_mean = weights @ x / total, weights @ y / total
+    away = x - x_mean[:, None]
+    spread = np.sum(weights * away**2, axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        slope = np.sum(weights * away * (y - y_mean[:, None]), axis=1) / spread
+    slope = np.where(spread > 1e-20 * max(1.0, np.ptp(x) ** 2), slope, np.nan)
+    return slope, y_mean - slope * x_mean

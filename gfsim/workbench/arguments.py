@@ -13,6 +13,7 @@ import tyro
 
 from gfsim.workbench.discovery import Listing
 from gfsim.workbench.scenario import Scenario
+from gfsim.workbench.sweep import Request
 
 T = TypeVar("T")
 
@@ -57,6 +58,55 @@ class Run(RunOptions):
 
     name: Name
     """A scenario of `gfsim list`, or the path of a scenario's file."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sweep(Request):
+    """Solve many configurations of one scenario; what is finished is kept, and the same command goes on."""
+
+    name: Name
+    """A scenario of `gfsim list`, or the path of a scenario's file."""
+    vmap: bool = False
+    """Solve configurations of equal shapes as one ensemble, where the scenario can."""
+    cluster: str | None = None
+    """local:N (N workers here), tcp://HOST:PORT, or a scheduler file (default: this process)."""
+    retry_failed: bool = False
+    """Solve again what failed before."""
+    reduced: bool = False
+    """Vary the small configuration that CI runs; its file ends in -reduced-sweep."""
+    out: Path = Path("records")
+    """Folder of the record."""
+    json: bool = False
+    """Print one JSON object on standard output and nothing else."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Fit:
+    """A scaling law read off a sweep: exponent, interval by bootstrap over seeds, figure with the theory's exponent."""
+
+    record: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RECORD")]
+    """A record that `gfsim sweep` wrote."""
+    x: str
+    """A field or variable with one number per run."""
+    y: str
+    """The variable that is fitted, one positive number per run."""
+    form: Literal["power", "exponential"] = "power"
+    """y = c·x^e, or y = c·exp(e·x)."""
+    predicted: float | None = None
+    """The theory's exponent e; drawn, and claimed to within the tolerance."""
+    tolerance: float = 0.05
+    """How far the fitted exponent may be from the predicted one."""
+    level: float = 0.95
+    """Confidence of interval and band."""
+    venue: str = "neurips"
+    """Style of the figure."""
+    out: Path | None = None
+    """Folder of the figures (default: figures/out/ in a clone, figures-out/ elsewhere)."""
+    json: bool = False
+    """Print one JSON object on standard output and nothing else."""
+
+    def figures(self) -> Path:
+        return Files(out=self.out).figures()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,6 +180,8 @@ class Doctor:
 Command = (
     Annotated[List, tyro.conf.subcommand("list")]
     | Annotated[Run, tyro.conf.subcommand("run")]
+    | Annotated[Sweep, tyro.conf.subcommand("sweep")]
+    | Annotated[Fit, tyro.conf.subcommand("fit")]
     | Annotated[Draw, tyro.conf.subcommand("draw")]
     | Annotated[Cite, tyro.conf.subcommand("cite")]
     | Annotated[Compare, tyro.conf.subcommand("compare")]
@@ -138,10 +190,12 @@ Command = (
     | Annotated[Doctor, tyro.conf.subcommand("doctor")]
 )
 
-_COMMANDS = ("list", "run", "draw", "cite", "compare", "view", "animate", "doctor")
+_COMMANDS = ("list", "run", "sweep", "fit", "draw", "cite", "compare", "view", "animate", "doctor")
 
 
-def parse_command(arguments: Sequence[str]) -> List | Run | Draw | Cite | Compare | View | Animate | Doctor:
+def parse_command(
+    arguments: Sequence[str],
+) -> List | Run | Sweep | Fit | Draw | Cite | Compare | View | Animate | Doctor:
     """Everything but the options of one scenario, which need the scenario's file.
 
     Raises `ValueError` for what cannot be parsed; `--help` prints and raises `SystemExit(0)`.
@@ -151,6 +205,10 @@ def parse_command(arguments: Sequence[str]) -> List | Run | Draw | Cite | Compar
     named = arguments[0] in ("run", "draw", "cite") and not {"-h", "--help"} & set(arguments)
     if named and split_name(arguments[1:])[0] is None:
         raise ValueError(f"{arguments[0]} must be given a scenario's name (gfsim list) or file, was given none")
+    for option in ("--grid", "--sample"):
+        # The last one would silently replace the others.
+        if arguments.count(option) > 1:
+            raise ValueError(f"{option} must be given once, with all fields behind it, was given again")
     return _parse(Command, arguments, "gfsim")  # pyright: ignore[reportArgumentType]
 
 

@@ -4,6 +4,7 @@ Exit codes: 0 all claims hold (and the installation is sound), 1 a claim fails (
 """
 
 import contextlib
+import functools
 import json
 import linecache
 import shutil
@@ -42,6 +43,10 @@ def _dispatch(arguments: Sequence[str]) -> int:
     match cl.parse_command(arguments or ["--help"]):
         case cl.List():
             return _list()
+        case cl.Sweep() as command:
+            return _sweep(command)
+        case cl.Fit() as command:
+            return _fit(command)
         case cl.Draw() as command:
             return _draw(command)
         case cl.Cite(name):
@@ -122,6 +127,63 @@ def _run(name: str, arguments: Sequence[str]) -> int:
     return HOLDS if run.holds else FAILS
 
 
+def _sweep(command: cl.Sweep) -> int:
+    from gfsim.workbench.runtime import prepare_jax
+    from gfsim.workbench.sweep import configurations
+    from gfsim.workbench.sweep_runs import in_process
+    from gfsim.workbench.sweeping import progress_bar, summary_table, sweep
+
+    listing = find(command.name)
+    prepare_jax()
+    base = load_scenario(listing)()
+    scenarios = configurations(base.reduced() if command.reduced else base, command)
+    path = command.out / f"{_label(listing, command)}-sweep.nc"
+    engine = in_process
+    if command.cluster is not None:
+        from gfsim.workbench.cluster import on_cluster
+
+        engine = on_cluster(command.cluster, functools.partial(print, file=sys.stderr))
+    with progress_bar(not command.json) as report:
+        swept = sweep(
+            listing, scenarios, path, engine, together=command.vmap, retry_failed=command.retry_failed, report=report
+        )
+    if command.json:
+        counts = {"runs": swept.rows, "solved": swept.fresh, "failed": swept.failed, "reasons": swept.reasons()}
+        found = {"scenario": listing.name, "record": str(path), "seconds": round(swept.seconds, 3), **counts}
+        print(json.dumps({**found, "claims": swept.claims()}, allow_nan=False))
+    else:
+        _console().print(summary_table(swept))
+        for reason, count in swept.reasons().items():
+            print(f"{count} failed: {reason}")
+        print(f"{swept.rows} runs, {swept.fresh} of them solved now in {swept.seconds:.1f} s, {swept.failed} failed")
+        print(f"record: {path}")
+    return HOLDS if swept.holds else FAILS
+
+
+def _fit(command: cl.Fit) -> int:
+    from gfsim.workbench.fitting import fit_record, fit_table
+
+    _check_venue(command.venue)
+    found, figures = fit_record(command)
+    if command.json:
+        laws = [
+            {
+                "group": group,
+                "exponent": law.exponent,
+                "interval": law.interval,
+                "prefactor": law.prefactor,
+                "holds": None if claim is None else claim.holds,
+            }
+            for group, law, claim in found
+        ]
+        print(json.dumps({"record": str(command.record), "form": command.form, "laws": laws,
+                          "figures": [str(figure) for figure in figures]}, allow_nan=False))  # fmt: skip
+    else:
+        _console().print(fit_table(found))
+        _print_figures(figures)
+    return HOLDS if all(claim is None or claim.holds for _, _, claim in found) else FAILS
+
+
 def _draw(command: cl.Draw) -> int:
     from gfsim.workbench.record import load_record
 
@@ -200,7 +262,7 @@ def _doctor() -> int:
     return HOLDS if all(finding.sound for finding in findings) else FAILS
 
 
-def _label(listing: Listing, options: cl.Files) -> str:
+def _label(listing: Listing, options: cl.Files | cl.Sweep) -> str:
     return f"{listing.name}-reduced" if options.reduced else listing.name
 
 

@@ -98,23 +98,28 @@ def load_scenario(listing: Listing) -> type[Scenario]:
 
     Raises `ValueError` where the file cannot be imported or does not define exactly one scenario.
     """
-    module = load_module(listing.path, f"_gfsim_scenario_{listing.path.stem}")
+    return scenario_in(load_module(listing.path, f"_gfsim_scenario_{listing.path.stem}"), listing.path)
+
+
+def scenario_in(module: ModuleType, path: Path) -> type[Scenario]:
+    """The one scenario class that `module`, whose source is `path`, defines.
+
+    Raises `ValueError` where there is none, or another one too.
+    """
     classes = [
         value
         for value in vars(module).values()
         if inspect.isclass(value) and issubclass(value, Scenario) and value.__module__ == module.__name__
     ]
     if len(classes) != 1:
-        raise ValueError(f"{listing.path} must define exactly one subclass of gfsim.Scenario, was {len(classes)}")
+        raise ValueError(f"{path} must define exactly one subclass of gfsim.Scenario, was {len(classes)}")
     (scenario,) = classes
     missing = ", ".join(sorted(scenario.__abstractmethods__))
     if missing:
-        raise ValueError(
-            f"{scenario.__name__} in {listing.path} must define simulate and claims, was without {missing}"
-        )
+        raise ValueError(f"{scenario.__name__} in {path} must define simulate and claims, was without {missing}")
     if "__dataclass_fields__" not in vars(scenario):
         raise ValueError(
-            f"{scenario.__name__} in {listing.path} must be decorated with @dataclasses.dataclass(frozen=True,"
+            f"{scenario.__name__} in {path} must be decorated with @dataclasses.dataclass(frozen=True,"
             " kw_only=True), was a plain class"
         )
     return scenario

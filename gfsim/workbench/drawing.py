@@ -8,6 +8,7 @@ from gfsim.workbench.record import whole
 
 if TYPE_CHECKING:
     import xarray
+    from matplotlib.figure import Figure
 
 # Without these, every file would carry the time or a random salt.
 _METADATA = {"pdf": {"CreationDate": None}, "png": {"Software": None}, "svg": {"Date": None}}
@@ -21,12 +22,17 @@ def draw(figure_file: Path, record: "xarray.Dataset", venue: str, folder: Path, 
     import matplotlib as mpl
 
     mpl.use("Agg")
-    from matplotlib import pyplot
-
     module = load_module(figure_file, f"_gfsim_figure_{figure_file.stem}")
     if not callable(getattr(module, "figure", None)):
         raise ValueError(f"{figure_file} must define figure(record, venue), was without it")
-    figure = module.figure(record, venue)
+    return save_figure(module.figure(record, venue), folder, label)
+
+
+def save_figure(figure: "Figure", folder: Path, label: str) -> list[Path]:
+    """Writes the figure as PDF, PNG and SVG to `folder` and closes it."""
+    import matplotlib as mpl
+    from matplotlib import pyplot
+
     # The layout is solved once for the three files; with an engine left, each would be drawn twice.
     if engine := figure.get_layout_engine():
         engine.execute(figure)

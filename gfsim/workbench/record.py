@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
@@ -46,7 +47,8 @@ def save_record(dataset: "xarray.Dataset", path: Path | str, attributes: Mapping
 
     Without `attributes` the record says which software wrote it: `save_record(trajectory.to_xarray(), "run.nc")`.
 
-    Raises `ValueError` where the data set already uses one of the attributes' names, or cannot be written.
+    Raises `ValueError` where the data set already uses one of the attributes' names, or cannot be written as netCDF;
+    OSError where the disk is full.
     """
     path = Path(path)
     attributes = installation() if attributes is None else attributes
@@ -55,7 +57,12 @@ def save_record(dataset: "xarray.Dataset", path: Path | str, attributes: Mapping
         raise ValueError(f"attributes of a record must leave {', '.join(attributes)} to gfsim, was {', '.join(clash)}")
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole(path) as unfinished:
-        dataset.assign_attrs(attributes).to_netcdf(unfinished, engine="netcdf4", format="NETCDF4")
+        try:
+            dataset.assign_attrs(attributes).to_netcdf(unfinished, engine="netcdf4", format="NETCDF4")
+        except RuntimeError as error:
+            # HDF5 does not tell a full disk from other refusals.
+            free = shutil.disk_usage(path.parent).free
+            raise OSError(f"{path} could not be written ({error}), where {free / 1e6:.3g} MB are free") from error
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ import abc
 import contextlib
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Self
 
@@ -59,6 +59,19 @@ class Scenario(abc.ABC):
     @abc.abstractmethod
     def claims(self, record: "xarray.Dataset") -> "list[gfsim.verification.claims.Claim]":
         """Predicted against measured, from the saved record alone."""
+
+    @property
+    def ensemble(self) -> Hashable | None:
+        """What configurations must share to be solved together; None (as here) where they are solved one by one."""
+        return None
+
+    @classmethod
+    def simulate_ensemble(cls, members: "Sequence[Self]") -> "list[xarray.Dataset]":
+        """What `simulate` returns for each of `members`, whose `ensemble` is the same.
+
+        A scenario whose members differ in their starts alone overrides this with one `gf.simulate` of all of them.
+        """
+        return [member.simulate() for member in members]
 
     def reduced(self) -> Self:
         """The configuration that CI runs: at most 20 s once compiled."""

@@ -158,7 +158,10 @@ def test_help_of_a_scenario_shows_its_fields(house, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["frob"], "command must be one of list, run, draw, cite, compare, view, animate, doctor, was 'frob'"),
+        (
+            ["frob"],
+            "command must be one of list, run, sweep, fit, draw, cite, compare, view, animate, doctor, was 'frob'",
+        ),
         (["run"], "run must be given a scenario's name .* was given none"),
         (["draw", "--venue", "icml"], "draw must be given a scenario's name .* was given none"),
         (["run", "unit-parabla"], r"scenario must be one of .*was 'unit-parabla' \(did you mean 'unit-parabola'\?\)"),

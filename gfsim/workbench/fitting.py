@@ -1,0 +1,129 @@
+"""`gfsim fit`: a scaling law read off a sweep, with its confidence interval and its figure."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from gfsim.workbench.arguments import Fit
+from gfsim.workbench.drawing import save_figure
+from gfsim.workbench.record import load_record
+
+if TYPE_CHECKING:
+    import xarray
+    from matplotlib.figure import Figure
+    from rich.table import Table
+
+    from gfsim.verification import Claim, scaling
+
+
+class Law(NamedTuple):
+    """One group of runs, the law fitted to it, and the claim that its exponent is the theory's."""
+
+    group: str
+    law: "scaling.Fit"
+    claim: "Claim | None"
+
+
+def fit_record(command: Fit) -> tuple[list[Law], list[Path]]:
+    """The law in every group of the sweep, the claim where an exponent is predicted, and the figure's files.
+
+    Runs are grouped by every other field that was swept, the seed excepted: its values are what is resampled.
+
+    Raises `ValueError` where the record is no sweep, has no such variable, or holds too few or unusable values.
+    """
+    from gfsim.verification import Claim
+    from gfsim.verification.scaling import bootstrap_fit
+
+    record = load_record(command.record)
+    if record.get("identity") is None:
+        raise ValueError(f"record must be one of gfsim sweep, was {str(command.record)!r}")
+    record = record.isel(run=record["status"].values == "done")
+    x, y = (_numbers(record, name) for name in (command.x, command.y))
+    found = []
+    for label, chosen in _groups(record, command.x).items():
+        law = bootstrap_fit(x[chosen], y[chosen], record["seed"].values[chosen], command.form, level=command.level)
+        claim = None
+        if command.predicted is not None:
+            name = f"{command.y} against {command.x}{': ' if label else ''}{label}"
+            claim = Claim(name, "theory", command.predicted, law.exponent, command.tolerance, scale="absolute")
+        found.append(Law(label, law, claim))
+    figure = _figure(command, x, y, _groups(record, command.x), found)
+    stem = f"{Path(command.record).stem}-{command.y}-{command.x}"
+    return found, save_figure(figure, command.figures(), stem)
+
+
+def _numbers(record: "xarray.Dataset", name: str) -> np.ndarray:
+    if name not in record.variables or record[name].dims != ("run",) or record[name].dtype.kind not in "iufb":
+        known = [str(k) for k, v in record.variables.items() if v.dims == ("run",) and v.dtype.kind in "iuf"]
+        raise ValueError(f"a variable of fit must be one number per run ({', '.join(known)}), was {name!r}")
+    return record[name].values.astype(float)
+
+
+def _groups(record: "xarray.Dataset", x: str) -> dict[str, np.ndarray]:
+    """Which runs share every field but `x` and the seed, named by the fields that differ."""
+    fields = [name for name in json.loads(record["configuration"].values[0]) if name not in (x, "seed")]
+    fields = [name for name in fields if name in record and len(np.unique(record[name].values)) > 1]
+    columns = [[f"{name} {_short(value)}" for value in record[name].values] for name in fields]
+    labels = np.array([", ".join(row) for row in zip(*columns, strict=True)] or [""] * record.sizes["run"])
+    return {label: labels == label for label in dict.fromkeys(labels.tolist())}
+
+
+def _figure(command: Fit, x: np.ndarray, y: np.ndarray, groups: dict[str, np.ndarray], found: list[Law]) -> "Figure":
+    """Median and range of every group at every x, the fitted law in its band, and the theory's slope through it."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    from gfsim.plotting import COLOURS, style
+
+    with style(command.venue, "half"):
+        figure, ax = plt.subplots()
+        colours = [colour for name, colour in COLOURS.items() if name not in ("theory", "reference")]
+        for k, (label, law, _) in enumerate(found):
+            colour, own = colours[k % len(colours)], groups[label]
+            at = np.unique(x[own])
+            low, middle, high = np.array([np.quantile(y[own][x[own] == value], (0, 0.5, 1)) for value in at]).T
+            text = f"{law.exponent:.4g} [{law.interval[0]:.4g}, {law.interval[1]:.4g}]"
+            ax.fill_between(law.at, *law.band, color=colour, alpha=0.25, lw=0)
+            ax.plot(law.at, law.curve(law.at), color=colour)
+            ax.errorbar(at, middle, (middle - low, high - middle), fmt="o", ms=3, lw=0.6, color=colour,
+                        label=f"{label}: {text}" if label else text)  # fmt: skip
+            if command.predicted is not None:
+                theory = law._replace(exponent=command.predicted, prefactor=1.0).curve(law.at)
+                shift = np.exp(np.mean(np.log(law.curve(law.at) / theory)))
+                name = f"theory: {command.predicted:g}" if k == 0 else None
+                ax.plot(law.at, shift * theory, color=COLOURS["theory"], lw=0.7, ls="--", label=name)
+        ax.set(xlabel=command.x.replace("_", " "), ylabel=command.y.replace("_", " "), yscale="log")
+        if command.form == "power":
+            ax.set_xscale("log")
+        title = "exponent" if command.form == "power" else "rate"
+        figure.legend(title=f"{title} [{100 * command.level:g} % interval over seeds]", loc="outside lower center")
+    return figure
+
+
+def fit_table(found: list[Law]) -> "Table":
+    """Exponent and interval of every group, beside the theory's exponent where one is given."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    predicted = any(claim is not None for _, _, claim in found)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("group", "law", "exponent", "interval", *(("theory", "tolerance", "holds") if predicted else ())):
+        table.add_column(column, justify="left" if column in ("group", "law") else "right")
+    for label, law, claim in found:
+        form = "c·x^e" if law.form == "power" else "c·exp(e·x)"
+        interval = f"[{law.interval[0]:.5g}, {law.interval[1]:.5g}]"
+        verdict = []
+        if claim is not None:
+            holds = Text("yes", "green") if claim.holds else Text("NO", "bold red")
+            verdict = [f"{claim.predicted:g}", f"{claim.tolerance:g}", holds]
+        table.add_row(label or "all", form, f"{law.exponent:.5g}", interval, *verdict)
+    return table
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, (int, float, np.number)) else str(value)

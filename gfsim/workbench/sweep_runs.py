@@ -1,0 +1,143 @@
+"""What solves the runs of a sweep: the same function in this process and on a worker."""
+
+import contextlib
+import dataclasses
+import functools
+import io
+import secrets
+import sys
+import time
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from gfsim.workbench.discovery import one_line, scenario_in
+from gfsim.workbench.scenario import Scenario
+from gfsim.workbench.store import FAILED, Row, stage, staged
+
+if TYPE_CHECKING:
+    import xarray
+
+# Seconds between two writes of finished runs.
+INTERVAL = 2.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What a worker must know beside the configurations: the scenario's own code travels, gfsim is there already."""
+
+    file: str
+    source: str
+    staging: str
+    together: bool
+
+
+class Run(NamedTuple):
+    """One run to be solved: its name, its configuration as JSON, and its fields as they are."""
+
+    identity: str
+    configuration: str
+    fields: dict[str, Any]
+
+
+class Progress(NamedTuple):
+    """How many runs have just ended in each way, and how many are being solved."""
+
+    done: int
+    failed: int
+    running: int
+
+
+# The tasks for so many workers.
+Split = Callable[[int], list[list[Run]]]
+Engine = Callable[[Job, Split], Iterator[Progress]]
+
+
+def in_process(job: Job, split: Split) -> Iterator[Progress]:
+    """Solves all tasks here, one after another."""
+    for task in split(1):
+        yield Progress(0, 0, len(task))
+        yield Progress(*solve(job, task), 0)
+
+
+def solve(job: Job, task: list[Run]) -> tuple[int, int]:
+    """Solves the runs of one task that are not there yet and puts them into the store; counts done and failed ones.
+
+    A task that was cut off is found by its name and goes on. A run that fails is a result like any other, with the
+    reason in the place of numbers.
+    """
+    folder, name = Path(job.staging), task[0].identity
+    earlier: dict[str, str] = {}
+    for part in staged(folder, name):
+        earlier |= dict(zip(part["identity"].values, part["status"].values, strict=True))
+    failed = sum(status == FAILED for status in earlier.values())
+    fresh: list[Row] = []
+    written = time.monotonic()
+
+    def flush() -> None:
+        nonlocal written
+        if fresh:
+            # A worker given up as lost may still be writing: nobody's file may take the place of another's.
+            stage(folder, f"{name}-{secrets.token_hex(4)}", fresh)
+            written = time.monotonic()
+            fresh.clear()
+
+    try:
+        for row in _rows(job, [run for run in task if run.identity not in earlier]):
+            failed += row.data is None
+            fresh.append(row)
+            if time.monotonic() - written > INTERVAL:
+                flush()
+    finally:
+        flush()
+    return len(task) - failed, failed
+
+
+def _rows(job: Job, runs: list[Run]) -> Iterator[Row]:
+    scenario = scenario_of(job.file, job.source)
+    members = [scenario(**run.fields) for run in runs]
+    solved: list[xarray.Dataset] | None = None
+    if job.together and len(members) > 1:
+        # One member that fails must not take the others with it: all are then solved by themselves.
+        with contextlib.suppress(Exception), _silent():
+            solved = scenario.simulate_ensemble(members)
+    for k, (run, member) in enumerate(zip(runs, members, strict=True)):
+        data, reason = None, ""
+        try:
+            with _silent():
+                data = with_claims(member, member.simulate() if solved is None else solved[k])
+        except Exception as error:
+            reason = f"{type(error).__name__}: {one_line(error)}"
+        yield Row(run.identity, run.configuration, data, reason)
+
+
+def with_claims(scenario: Scenario, data: "xarray.Dataset") -> "xarray.Dataset":
+    """The data set with what its claims predict, measure and conclude, along the dimension `claim`."""
+    claims = scenario.claims(data)
+    if not claims:
+        return data
+    columns = {
+        "claim_source": np.array([claim.source for claim in claims], dtype=object),
+        "claim_predicted": [claim.predicted for claim in claims],
+        "claim_measured": [claim.measured for claim in claims],
+        "claim_holds": [float(claim.holds) for claim in claims],
+    }
+    names = np.array([claim.name for claim in claims], dtype=object)
+    return data.assign({name: ("claim", column) for name, column in columns.items()}).assign_coords(claim=names)
+
+
+@functools.cache
+def scenario_of(file: str, source: str) -> type[Scenario]:
+    """The scenario class of a file whose text is `source`, whether or not the file is here."""
+    module = types.ModuleType(f"_gfsim_sweep_{Path(file).stem}")
+    module.__file__ = file
+    sys.modules[module.__name__] = module
+    exec(compile(source, file, "exec"), vars(module))
+    return scenario_in(module, Path(file))
+
+
+def _silent() -> contextlib.AbstractContextManager[Any]:
+    return contextlib.redirect_stdout(io.StringIO())

@@ -1,0 +1,203 @@
+"""Sweeps on a real scheduler and real workers on the loopback, some of which are killed."""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import gfsim
+from gfsim.workbench import load_record
+from gfsim.workbench.cli import main
+from tests.workbench.sweeps import assert_same, start, write_drop
+
+distributed = pytest.importorskip("distributed")
+
+GRID = ["--grid", "height=1,2,13", "points=3,4", "pause=0.05", "--seeds", "0:10"]
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A scheduler and two workers, each in a process of its own."""
+    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0", "silence_logs": 60}
+    with distributed.LocalCluster(**options) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    write_drop(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def undisturbed(folder, capsys) -> Path:
+    assert main(["sweep", "drop.py", *GRID, "--out", "undisturbed", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["failed"] == 20
+    return folder / "undisturbed/drop-sweep.nc"
+
+
+def pids(address: str) -> list[int]:
+    with distributed.Client(address, set_as_default=False) as client:
+        return list(client.run(os.getpid).values())
+
+
+def kill_workers(address: str, kills: int, undisturbed: Path) -> None:
+    """Kills a worker `kills` times at random moments of a sweep, as soon as another one is there to be killed."""
+    random = np.random.default_rng(1)
+    killed: list[int] = []
+    over = threading.Event()
+
+    def killer() -> None:
+        staging = Path("records/drop-sweep.unfinished")
+        while not over.is_set() and len(killed) < kills:
+            time.sleep(float(random.uniform(0.05, 0.3)))
+            if not list(staging.glob("*.nc")):
+                continue
+            found = [pid for pid in pids(address) if pid not in killed]
+            if found:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(found[0], signal.SIGKILL)
+                    killed.append(found[0])
+
+    thread = threading.Thread(target=killer)
+    thread.start()
+    try:
+        assert main(["sweep", "drop.py", *GRID, "--cluster", address, "--json"]) == 1
+    finally:
+        over.set()
+        thread.join()
+    assert len(killed) == kills
+    assert_same(Path("records/drop-sweep.nc"), undisturbed)
+
+
+def test_killed_workers_cost_nothing(cluster, undisturbed):
+    kill_workers(cluster.scheduler_address, 3, undisturbed)
+
+
+def kill_clients(address: str, kills: int, undisturbed: Path) -> None:
+    random, killed = np.random.default_rng(2), 0
+    staging = Path("records/drop-sweep.unfinished")
+    for _ in range(kills):
+        process = start(Path.cwd(), "sweep", "drop.py", *GRID, "--cluster", address)
+        limit = time.monotonic() + 60
+        while not list(staging.glob("[!.]*.nc")) and process.poll() is None and time.monotonic() < limit:
+            time.sleep(0.02)
+        time.sleep(float(random.uniform(0, 0.1)))
+        process.send_signal(signal.SIGKILL)
+        killed += process.wait() == -signal.SIGKILL
+    assert killed == kills
+    assert main(["sweep", "drop.py", *GRID, "--cluster", address, "--json"]) == 1
+    assert_same(Path("records/drop-sweep.nc"), undisturbed)
+
+
+def test_killed_clients_cost_nothing(cluster, undisturbed, capsys):
+    kill_clients(cluster.scheduler_address, 3, undisturbed)
+    assert json.loads(capsys.readouterr().out)["solved"] < 60
+
+
+@pytest.mark.verify
+def test_twenty_killed_workers(cluster, folder, capsys, monkeypatch):
+    monkeypatch.setitem(globals(), "GRID", LONG)
+    assert main(["sweep", "drop.py", *LONG, "--out", "undisturbed", "--json"]) == 1
+    kill_workers(cluster.scheduler_address, 20, folder / "undisturbed/drop-sweep.nc")
+
+
+@pytest.mark.verify
+def test_five_killed_clients(cluster, folder, capsys, monkeypatch):
+    monkeypatch.setitem(globals(), "GRID", LONG)
+    assert main(["sweep", "drop.py", *LONG, "--out", "undisturbed", "--json"]) == 1
+    kill_clients(cluster.scheduler_address, 5, folder / "undisturbed/drop-sweep.nc")
+
+
+LONG = ["--grid", "height=1,2,13", "points=3,4", "pause=0.1", "--seeds", "0:100"]
+
+
+def test_a_run_that_kills_its_workers_is_a_failed_run(cluster, folder, capsys, monkeypatch):
+    monkeypatch.setattr("gfsim.workbench.cluster.DEATHS", 0)
+    arguments = ["--grid", "deadly=1", "--seeds", "0:3", "--cluster", cluster.scheduler_address, "--json"]
+    with cluster_setting(cluster, 0):
+        assert main(["sweep", "drop.py", *arguments]) == 1
+    record = load_record("records/drop-sweep.nc")
+    assert record["status"].values.tolist() == ["done", "failed", "done"]
+    assert record["reason"].values[1].startswith("KilledWorker: the workers that solved it died")
+
+
+@contextlib.contextmanager
+def cluster_setting(cluster, allowed_failures: int):
+    """Otherwise three workers must die, and be started again, for each verdict."""
+    before, cluster.scheduler.allowed_failures = cluster.scheduler.allowed_failures, allowed_failures
+    try:
+        yield
+    finally:
+        cluster.scheduler.allowed_failures = before
+
+
+@pytest.mark.parametrize("package", ["gfsim", "jax"])
+def test_workers_of_another_version_are_refused(folder, capsys, package):
+    """Alone they end the sweep with the reason; beside a good one they are left out."""
+    other = folder / "other"
+    if package == "gfsim":
+        source = Path(gfsim.__file__).parent
+        shutil.copytree(source, other / "gfsim", ignore=shutil.ignore_patterns("__pycache__", "_*"))
+        text = (source / "__init__.py").read_text().replace(gfsim.__version__, "0.0.7")
+        (other / "gfsim/__init__.py").write_text(text)
+        reason = r"must have gfsim .* like this process, was 0\.0\.7 \(code .*\)"
+    else:
+        (other / "jax-0.4.2.dist-info").mkdir(parents=True)
+        (other / "jax-0.4.2.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: jax\nVersion: 0.4.2\n")
+        reason = r"must have jax 0\.10\.\d+ like this process, was 0\.4\.2"
+    options = {"n_workers": 0, "dashboard_address": "127.0.0.1:0", "silence_logs": 60}
+    with distributed.LocalCluster(**options) as cluster, worker(cluster.scheduler_address, other):
+        arguments = ["--seeds", "0:2", "--cluster", cluster.scheduler_address, "--json"]
+        assert main(["sweep", "drop.py", *arguments]) == 2
+        err = capsys.readouterr().err
+        assert re.fullmatch(rf"gfsim: worker tcp://127\.0\.0\.1:\d+ {reason}\n", err), err
+        assert not any((folder / "records").iterdir())
+        if package == "jax":
+            with worker(cluster.scheduler_address, folder):
+                assert main(["sweep", "drop.py", *arguments]) == 0
+            printed = capsys.readouterr()
+            assert json.loads(printed.out)["failed"] == 0
+            assert re.search(f"refused: worker tcp://.* {reason}", printed.err)
+
+
+@contextlib.contextmanager
+def worker(address: str, first: Path):
+    """A worker process that looks for its packages in the folder `first` before all others."""
+    path = os.pathsep.join((str(first), str(Path(gfsim.__file__).parents[1])))
+    command = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--no-dashboard", "--nthreads", "1"]
+    environment = os.environ | {"PYTHONPATH": path}
+    output = subprocess.DEVNULL
+    process = subprocess.Popen([*command, "--no-nanny"], env=environment, stdout=output, stderr=output)
+    try:
+        with distributed.Client(address, set_as_default=False) as client:
+            client.wait_for_workers(len(client.ncores()) + 1, timeout=60)
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_an_unreachable_cluster_is_one_line(folder, capsys, monkeypatch):
+    monkeypatch.setattr("gfsim.workbench.cluster.PATIENCE", 0.5)
+    assert main(["sweep", "drop.py", "--seeds", "0:2", "--json", "--cluster", "tcp://127.0.0.1:1"]) == 2
+    err = capsys.readouterr().err
+    assert re.fullmatch("gfsim: cluster must have a scheduler and a worker, was 'tcp://127.0.0.1:1' .*\n", err), err
+    assert not any((folder / "records").iterdir())
+
+
+def test_local_workers_are_started_and_stopped(folder, capsys):
+    (folder / "scheduler.txt").write_text("{}")
+    assert main(["sweep", "drop.py", "--seeds", "0:4", "--cluster", "local:1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["solved"] == 4
