@@ -20,8 +20,11 @@ MARKS: dict[str, dict[str, Any]] = {
 NEURONS = 4
 
 
-def figure(record: xarray.Dataset, venue: str) -> Figure:
+def figure(record: xarray.Dataset, venue: str) -> Figure | None:
     """Two rows: (a) in its two panels and (b); then (c), each law with its residuals below."""
+    if "case" not in record.dims:
+        # One point of a sweep: `gfsim fit` draws them together.
+        return None
     with style(venue):
         width, _ = plt.rcParams["figure.figsize"]
         fig: Any = plt.figure(figsize=(width, 0.78 * width))

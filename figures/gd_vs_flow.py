@@ -13,8 +13,11 @@ MODELS = {"flow": COLOURS["flow"], "modified-1": COLOURS["modified"], "modified-
 MARKERS = ("o", "s", "^")
 
 
-def figure(record: xarray.Dataset, venue: str) -> Figure:
+def figure(record: xarray.Dataset, venue: str) -> Figure | None:
     """Above, distances against the step with residuals of the predicted powers; below, drift, escape and work."""
+    if "case" not in record.dims:
+        # One point of a sweep: `gfsim fit` draws them together.
+        return None
     with style(venue):
         width, _ = plt.rcParams["figure.figsize"]
         fig: Any = plt.figure(figsize=(width, 0.75 * width))

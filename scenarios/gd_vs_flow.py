@@ -11,6 +11,7 @@ import xarray
 
 import gfsim as gf
 from gfsim import landscape
+from gfsim.verification.comparison import balance_drift
 from gfsim.workbench.parallel import in_parallel
 
 ORDERS = "Hairer, Lubich & Wanner, IX.1"
@@ -37,20 +38,32 @@ class GdVsFlow(gf.Scenario):
     """Step sizes of the orders."""
     every_case: bool = True
     """All three networks and horizons; otherwise the first of each."""
+    step_size: float | None = None
+    """Only the distance from the flow at t = 1 with this one step, of a tanh network: what a sweep varies."""
+    width: int = 5
+    """Neurons of every hidden layer of that network."""
+    depth: int = 2
+    """Its layers."""
+    delta: float = 1.0
+    """Factor of its initial weights."""
 
     def __post_init__(self):
         super().__post_init__()
-        if not (
-            len(self.ladder) >= 2 and all(0 < a < b for a, b in zip((1e-9, *self.ladder), self.ladder, strict=False))
-        ):
+        rising = all(0 < a < b for a, b in zip((1e-9, *self.ladder), self.ladder, strict=False))
+        if not (len(self.ladder) >= 2 and rising):
             raise ValueError(f"ladder must hold two or more positive, increasing step sizes, was {self.ladder}")
         if not self.ladder[-1] <= 0.1:
             raise ValueError(f"ladder must end at 0.1 at most, was {self.ladder[-1]}")
+        for name, most in (("step_size", 0.1), ("width", 1000), ("depth", 20), ("delta", 10)):
+            if (value := getattr(self, name)) is not None and not 0 < value <= most:
+                raise ValueError(f"{name} must lie between 0 and {most}, was {value}")
 
     def reduced(self):
         return dataclasses.replace(self, every_case=False)
 
     def simulate(self) -> xarray.Dataset:
+        if self.step_size is not None:
+            return self.distance(self.step_size)
         cases, horizons = (CASES, (1e2, 1e3, 1e4)) if self.every_case else (CASES[:1], (1e2, 1e3))
         jobs = [functools.partial(self.compare, case) for case in cases]
         parts = in_parallel([*jobs, functools.partial(self.work, horizons), self.drift, self.quadratic, self.escape])
@@ -77,6 +90,16 @@ class GdVsFlow(gf.Scenario):
         ends = found["distance"].isel(row=[1, -1]).assign_coords(row=["one step", "t = 1"])
         return xarray.Dataset({"distance": ends, "local_order": found["local_order"], "order": found["order"]})
 
+    def distance(self, step_size: float) -> xarray.Dataset:
+        """One network and one step: `distance` from the flow at t = 1, and `modified_distance` from order 1."""
+        rng = np.random.default_rng(self.seed)
+        x, sizes = rng.normal(size=(20, 3)), (3, *(self.width,) * (self.depth - 1), 1)
+        network = gf.networks.FeedForward(sizes, gf.networks.Tanh(), key=jax.random.key(self.seed), bias=True)
+        problem = gf.Problem(network, gf.Dataset(x, np.sign(x[:, 0] + 0.1)), gf.losses.Logistic())
+        found = gf.compare(problem, self.delta * problem.theta, 1.0, (step_size,), MODELS[:2], rows=2, rtol=self.rtol)
+        flow, modified = found["distance"].isel(step_size=0, row=-1).values
+        return xarray.Dataset({"distance": flow, "modified_distance": modified})
+
     def quadratic(self) -> xarray.Dataset:
         """The resummed flow and gradient flow against the iterates of a quadratic; the control at ηλ = 1.9."""
         rates = jnp.array([0.5, 3.0, 9.5])
@@ -95,22 +118,11 @@ class GdVsFlow(gf.Scenario):
 
     def drift(self) -> xarray.Dataset:
         """‖w_j‖² − a_j² of a ReLU network along descent, and what the gradients at its iterates say it must be."""
-        rng, eta, end = np.random.default_rng(self.seed), 0.02, 10.0
+        rng = np.random.default_rng(self.seed)
         data = gf.Dataset(rng.normal(size=(30, 4)), rng.normal(size=30))
         network = gf.networks.TwoLayer(4, 6, gf.networks.ReLUPower(1), key=jax.random.key(self.seed))
         problem = gf.Problem(network, data, gf.losses.Square())
-        observe = {"balance": gf.observables.balancedness, "push": _push}
-        run = gf.simulate(gf.GradientDescent(problem, eta), problem.theta, end, save=gf.every_step(), observe=observe)
-        balance, push = np.asarray(run.observed["balance"]), np.asarray(run.observed["push"])
-        predicted = eta**2 * np.concatenate([np.zeros((1, push.shape[1])), np.cumsum(push[:-1], axis=0)])
-        shown = slice(None, None, 10)
-        return xarray.Dataset(
-            {
-                "drift_time": ("moment", np.asarray(run.t)[shown]),
-                "drift": (("moment", "neuron"), (balance - balance[0])[shown]),
-                "drift_predicted": (("moment", "neuron"), predicted[shown]),
-            }
-        )
+        return balance_drift(problem, 0.02, 10.0)
 
     def escape(self) -> xarray.Dataset:
         """Times from ε to norm 0.1 off the saddle of ½(aw − 1)², μ = 1, per e-fold of ε, of flow and descent."""
@@ -148,6 +160,9 @@ class GdVsFlow(gf.Scenario):
         )
 
     def claims(self, record: xarray.Dataset) -> list[gf.Claim]:
+        if self.step_size is not None:
+            ratio = record["modified_distance"] / record["distance"]
+            return [gf.Claim("‖GD − modified‖ / ‖GD − flow‖", ORDERS, 0.1, ratio, 0, "at_most")]
         claims = []
         for case in record["case"].values:
             for k, model in enumerate(MODELS):
@@ -157,9 +172,8 @@ class GdVsFlow(gf.Scenario):
                 claims.append(gf.Claim(f"{name}, global", ORDERS, k + 1, slopes["order"], 0.1, scale="absolute"))
         for eta in record["escape_step"].values:
             ratio = record["escape_ratio"].sel(escape_step=eta)
-            claims.append(
-                gf.Claim(f"escape, descent / flow, η = {eta:g}", "[derived]", eta / math.log1p(eta), ratio, 0.03)
-            )
+            law = eta / math.log1p(eta)
+            claims.append(gf.Claim(f"escape, descent / flow, η = {eta:g}", "[derived]", law, ratio, 0.03))
         drift = np.max(np.abs(record["drift"] - record["drift_predicted"])) / np.max(np.abs(record["drift"]))
         cheaper = record["flow_gradients"][-1], record["descent_gradients"][-1]
         claims += [
@@ -179,9 +193,3 @@ def _quadratic(rates: jax.Array, x: jax.Array) -> jax.Array:
 
 def _product(z: jax.Array) -> jax.Array:
     return 0.5 * (z[0] * z[1] - 1) ** 2
-
-
-def _push(problem: gf.Problem, theta: jax.Array) -> jax.Array:
-    """‖∇_{w_j}L‖² − (∇_{a_j}L)² per neuron."""
-    gradient = problem.network_at(problem.grad(theta))
-    return jnp.sum(gradient.w**2, axis=1) - gradient.a**2

@@ -13,7 +13,7 @@ from gfsim.dynamics import CentralFlow, GradientDescent, GradientFlow, ModifiedF
 from gfsim.landscape.spectrum import largest_eigenvalue
 from gfsim.problems import Problem
 from gfsim.problems.checks import real_number
-from gfsim.simulation import Outcome, Trajectory, observables, simulate
+from gfsim.simulation import Outcome, Trajectory, every_step, observables, simulate
 from gfsim.simulation.save import SaveAt
 from gfsim.verification.scaling import fit_power_law
 
@@ -79,6 +79,33 @@ def compare(
     record["local_order"] = ("model", [_slope(record, name, 1) for name in names])
     record["order"] = ("model", [_slope(record, name, -1) for name in names])
     return record
+
+
+def balance_drift(problem: Problem, step_size: float, t1: float) -> "xarray.Dataset":
+    """‖w_j‖² − a_j² of a two-layer ReLU network along descent, and what the gradients at its iterates say it must be.
+
+    The flow conserves it; a step changes it by η²(‖∇_{w_j}L‖² − (∇_{a_j}L)²). `drift` and `drift_predicted`
+    (moment, neuron) from the start, at every tenth step, `drift_time`.
+    """
+    import xarray
+
+    observe = {"balance": observables.balancedness, "push": _push}
+    run = simulate(GradientDescent(problem, step_size), problem.theta, t1, save=every_step(), observe=observe)
+    balance, push = np.asarray(run.observed["balance"]), np.asarray(run.observed["push"])
+    predicted = step_size**2 * np.concatenate([np.zeros((1, push.shape[1])), np.cumsum(push[:-1], axis=0)])
+    shown = slice(None, None, 10)
+    return xarray.Dataset(
+        {
+            "drift_time": ("moment", np.asarray(run.t)[shown]),
+            "drift": (("moment", "neuron"), (balance - balance[0])[shown]),
+            "drift_predicted": (("moment", "neuron"), predicted[shown]),
+        }
+    )
+
+
+def _push(problem: Problem, theta: Array) -> Array:
+    gradient = problem.network_at(problem.grad(theta))
+    return jnp.sum(gradient.w**2, axis=1) - gradient.a**2
 
 
 def model_of(name: str, problem: Problem, step_size: float) -> GradientFlow | ModifiedFlow | CentralFlow:

@@ -185,6 +185,44 @@ def scatter(
     return record, found
 
 
+def escapes(
+    problem: Problem, directions: Float[Array, "members P"], deltas: Sequence[float], norm: float, rtol: float
+) -> "list[xarray.Dataset]":
+    """`escape_time`, the physical time at which ‖θ‖ = norm, from δ·u0 for each of `directions` with its own δ (L > 2).
+
+    One ensemble of gradient flows. u0 is the direction with the sign of its last layer turned so that N(u0) > 0
+    (`start_value`), without which the start need not escape at all. `degree` is L.
+    """
+    import xarray
+
+    degree = problem.degree
+    assert degree is not None
+    outer = jax.tree.leaves(problem.network_at(problem.theta))[-1].size
+    signs = jnp.sign(jax.lax.map(problem.correlation, directions))
+    starts = jax.vmap(unit)(directions.at[:, -outer:].multiply(signs[:, None]))
+    values = np.asarray(jax.lax.map(problem.correlation, starts))
+    scales = np.asarray(deltas, float)
+    # N does not fall along the flow, so that the slowest is no later than it would be at its first value.
+    latest = 2 / np.min(degree * (degree - 2) * values * scales ** (degree - 2))
+    until = events.norm_reaches(norm)
+    run = simulate(
+        GradientFlow(problem), scales[:, None] * starts, float(latest), until=until, solver=dfx.Dopri8(), rtol=rtol
+    )
+    times = np.where(np.asarray(run.outcome) == "event:norm_reaches", np.asarray(run.t)[:, -1], np.nan)
+    parts = zip(times, values, strict=True)
+    return [xarray.Dataset({"escape_time": time, "start_value": value, "degree": degree}) for time, value in parts]
+
+
+def training(start: SmallStart, direction: Array) -> "xarray.Dataset":
+    """`SmallStart.train` from δ = 0.01 to loss 0.05, and a start that is not small.
+
+    `large_misalignment`: 1 − cos to `direction` at ‖θ‖ = 2 from δ = 1.
+    """
+    large = start.flow(1.0, 1e4, 2.0)
+    trained = start.train(0.01, 0.05, (0.01, 0.1, 1.0))
+    return trained.assign(large_misalignment=approach(large, 1.0, direction)[-1, 2])
+
+
 def approach(run: Trajectory, scale: float, direction: Array, rows: int = 400) -> Float[np.ndarray, "rows 3"]:
     """Clock, ‖θ‖/scale and 1 − cos between θ and `direction` = ½‖θ/‖θ‖ − direction‖², at `rows` of the kept states."""
     kept = np.linspace(0, run.t.size - 1, rows).round().astype(int)

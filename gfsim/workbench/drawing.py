@@ -15,7 +15,7 @@ _METADATA = {"pdf": {"CreationDate": None}, "png": {"Software": None}, "svg": {"
 
 
 def draw(figure_file: Path, record: "xarray.Dataset", venue: str, folder: Path, label: str) -> list[Path]:
-    """Calls `figure(record, venue)` of `figure_file` and writes PDF, PNG and SVG to `folder`.
+    """Calls `figure(record, venue)` of `figure_file` and writes PDF, PNG and SVG to `folder`; nothing where it is None.
 
     Raises `ValueError` where the file cannot be imported or defines no such function.
     """
@@ -25,7 +25,8 @@ def draw(figure_file: Path, record: "xarray.Dataset", venue: str, folder: Path, 
     module = load_module(figure_file, f"_gfsim_figure_{figure_file.stem}")
     if not callable(getattr(module, "figure", None)):
         raise ValueError(f"{figure_file} must define figure(record, venue), was without it")
-    return save_figure(module.figure(record, venue), folder, label)
+    figure = module.figure(record, venue)
+    return [] if figure is None else save_figure(figure, folder, label)
 
 
 def save_figure(figure: "Figure", folder: Path, label: str) -> list[Path]:
