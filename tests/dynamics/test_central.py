@@ -123,6 +123,51 @@ def test_rmsprop_below_the_edge_and_at_it():
     assert measured == pytest.approx(float(np.mean(path.variances[300:, 0])), rel=0.05)
 
 
+def rmsprop(problem: gf.Problem, theta, moment, eta: float, decay: float, steps: int):
+    """θ and ν before each of so many steps of optax's own RMSProp."""
+    transformation = optax.scale_by_rms(decay=decay, eps=1e-8)
+
+    def step(carry, _):
+        theta, state = carry
+        updates, after = transformation.update(problem.grad(theta), state)
+        return (theta - eta * updates, after), (theta, state.nu)
+
+    state = transformation.init(theta)._replace(nu=moment)
+    return jax.jit(lambda start: jax.lax.scan(step, (start, state), None, length=steps)[1])(theta)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_rmsprop_of_a_network_goes_with_it(seed):
+    """300 steps, most of them at the edge; the flow without oscillation goes elsewhere."""
+    eta, decay = 0.01, 0.99
+    rng = np.random.default_rng(seed)
+    data = gf.Dataset(rng.normal(size=(16, 3)), rng.normal(size=16))
+    problem = gf.Problem(
+        gf.networks.TwoLayer(3, 6, gf.networks.Tanh(), key=jax.random.key(seed)), data, gf.losses.Square()
+    )
+    theta, moment = rmsprop(problem, problem.theta, problem.grad(problem.theta) ** 2, eta, decay, 500)
+    start = 140
+    flow = gf.RMSPropCentralFlow(problem, eta, moment[start], decay=decay, epsilon=1e-8, directions=3, substeps=4)
+    path = flow.path(theta[start], 300)
+    down = np.asarray(theta[start : start + 300])
+    to_central = np.linalg.norm(down - np.asarray(path.theta), axis=1)
+
+    def plain(carry, _):
+        for _ in range(8):
+            at, nu = carry
+            gradient = problem.grad(at)
+            rate = flow.moment_rate(nu, gradient, jnp.zeros_like(nu))
+            carry = at - gradient / flow.metric(nu) / 8, nu + rate / 8
+        return carry, carry[0]
+
+    unheld = jax.jit(lambda y: jax.lax.scan(plain, y, None, length=299)[1])((theta[start], moment[start]))
+    to_flow = np.linalg.norm(down[1:] - np.asarray(unheld), axis=1)
+    travelled = np.linalg.norm(down[-1] - down[0])
+    assert to_central.max() < 0.05 * travelled
+    assert to_central[-1] < 0.1 * to_flow[-1]
+    assert np.asarray(path.eigenvalues[:, 0]).max() < 2.05
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
