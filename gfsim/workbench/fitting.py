@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from gfsim.verification import Claim, scaling
 
 
+# Values of x that still fit beside each other as labels.
+_TICKS = 6
+
+
 class Law(NamedTuple):
     """One group of runs, the law fitted to it, and the claim that its exponent is the theory's."""
 
@@ -76,17 +80,17 @@ def _figure(command: Fit, x: np.ndarray, y: np.ndarray, groups: dict[str, np.nda
 
     mpl.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import NullLocator
 
-    from gfsim.plotting import COLOURS, style
+    from gfsim.plotting import COLOURS, shades, style
 
     with style(command.venue, "half"):
         figure, ax = plt.subplots()
-        colours = [colour for name, colour in COLOURS.items() if name not in ("theory", "reference")]
-        for k, (label, law, _) in enumerate(found):
-            colour, own = colours[k % len(colours)], groups[label]
+        for k, (colour, (label, law, _)) in enumerate(zip(shades("flow", len(found)), found, strict=True)):
+            own = groups[label]
             at = np.unique(x[own])
             low, middle, high = np.array([np.quantile(y[own][x[own] == value], (0, 0.5, 1)) for value in at]).T
-            text = f"{law.exponent:.4g} [{law.interval[0]:.4g}, {law.interval[1]:.4g}]"
+            text = f"{law.exponent:.5g} [{law.interval[0]:.5g}, {law.interval[1]:.5g}]"
             ax.fill_between(law.at, *law.band, color=colour, alpha=0.25, lw=0)
             ax.plot(law.at, law.curve(law.at), color=colour)
             ax.errorbar(at, middle, (middle - low, high - middle), fmt="o", ms=3, lw=0.6, color=colour,
@@ -99,8 +103,15 @@ def _figure(command: Fit, x: np.ndarray, y: np.ndarray, groups: dict[str, np.nda
         ax.set(xlabel=command.x.replace("_", " "), ylabel=command.y.replace("_", " "), yscale="log")
         if command.form == "power":
             ax.set_xscale("log")
+        if len(np.unique(x)) <= _TICKS:
+            ax.set_xticks(np.unique(x), [f"{value:g}" for value in np.unique(x)])
+            ax.xaxis.set_minor_locator(NullLocator())
         title = "exponent" if command.form == "power" else "rate"
-        figure.legend(title=f"{title} [{100 * command.level:g} % interval over seeds]", loc="outside lower center")
+        figure.legend(
+            title=f"{title} [{100 * command.level:g} % interval over seeds]",
+            loc="outside lower center",
+            title_fontsize=6,
+        )
     return figure
 
 

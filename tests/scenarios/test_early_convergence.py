@@ -139,6 +139,8 @@ def test_a_measured_nan_fails(record, name):
         ("width", 0, "width must lie between 2 and 200, was 0"),
         ("teacher_width", 1, "teacher_width must lie between 2 and 200, was 1"),
         ("directions", 5, "directions must lie between 20 and 10000, was 5"),
+        ("delta", 0.3, "delta must be between 0 and 0.2 and depth 2 or 3, was 0.3 and 2"),
+        ("depth", 4, "delta must be between 0 and 0.2 and depth 2 or 3, was None and 4"),
         ("rtol", 1e-3, "rtol must lie between 1e-13 and 1e-06"),
         ("rtol", -1.0, "rtol must lie between 0 and 1"),
     ],

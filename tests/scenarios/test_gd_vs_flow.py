@@ -90,3 +90,15 @@ def test_bad_input_is_one_line(value, message):
 @pytest.mark.parametrize("cases", [3, 1])
 def test_figure(record, cases):
     check_figure(figure, record.isel(case=slice(cases)), "icml", 4 + 3)
+
+
+def test_one_point_of_a_sweep_is_a_distance_of_first_order():
+    points = [GdVsFlow(step_size=eta, width=3, delta=0.5, rtol=1e-10) for eta in (0.025, 0.05)]
+    coarse, fine = points[1].simulate(), points[0].simulate()
+    assert abs(np.log2(float(coarse["distance"] / fine["distance"])) - 1) < 0.05
+    assert abs(np.log2(float(coarse["modified_distance"] / fine["modified_distance"])) - 2) < 0.1
+    (claim,) = points[0].claims(fine)
+    assert claim.holds
+    (claim,) = points[0].claims(fine.assign(modified_distance=fine["distance"]))
+    assert not claim.holds
+    assert figure(fine, "neurips") is None
