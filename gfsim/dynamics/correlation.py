@@ -38,10 +38,11 @@ class CorrelationFlow(AbstractFlow):
     polar: bool = eqx.field(static=True)
 
     def __init__(self, problem: Problem, *, polar: bool = False):
-        if checked_problem(problem).degree is None or problem.degree < 2:
+        degree = checked_problem(problem).degree
+        if degree is None or degree < 2:
             raise ValueError(
                 "problem must have a network homogeneous of degree at least 2 in its parameters, "
-                f"problem.degree was {problem.degree}"
+                f"problem.degree was {degree}"
             )
         self.problem = problem
         self.polar = polar

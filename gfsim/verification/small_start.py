@@ -206,7 +206,12 @@ def escapes(
     latest = 2 / np.min(degree * (degree - 2) * values * scales ** (degree - 2))
     until = events.norm_reaches(norm)
     run = simulate(
-        GradientFlow(problem), scales[:, None] * starts, float(latest), until=until, solver=dfx.Dopri8(), rtol=rtol
+        GradientFlow(problem),
+        jnp.asarray(scales[:, None] * starts),
+        float(latest),
+        until=until,
+        solver=dfx.Dopri8(),
+        rtol=rtol,
     )
     times = np.where(np.asarray(run.outcome) == "event:norm_reaches", np.asarray(run.t)[:, -1], np.nan)
     parts = zip(times, values, strict=True)

@@ -163,7 +163,7 @@ def _sweep(command: cl.Sweep) -> int:
 def _fit(command: cl.Fit) -> int:
     from gfsim.workbench.fitting import fit_record, fit_table
 
-    _check_venue(command.venue)
+    _check_files(command)
     found, figures = fit_record(command)
     if command.json:
         laws = [
@@ -201,7 +201,7 @@ def _draw(command: cl.Draw) -> int:
     return HOLDS
 
 
-def _check_files(options: cl.Files) -> None:
+def _check_files(options: cl.Files | cl.Fit) -> None:
     # Before anything is solved, which may take minutes.
     from gfsim.plotting import style
 

@@ -63,7 +63,7 @@ def _fitted_gradients(
     _, near = KDTree(x).query(x, neighbours)
     upper = np.triu_indices(d)
     gradients = np.empty_like(x)
-    for i, own in enumerate(near):
+    for i, own in enumerate(np.asarray(near)):
         step = x[own] - x[i]
         scale = np.max(np.abs(step))
         step = step / scale
