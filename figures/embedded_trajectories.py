@@ -83,7 +83,7 @@ def clocks(ax, record: xarray.Dataset) -> None:
     ax.plot([], [], color=COLOURS["reference"], ls="--", label="without the clock")
     ax.set(xlabel="step", ylabel="‖η − Tθ‖", ylim=(1e-17, 1e15), yticks=TICKS)
     ax.legend(loc="upper left", borderpad=0, labelspacing=0.25)
-    ax.set_title("(c) descents and the clock τ", loc="left")
+    ax.set_title("(c) descents with clock τ", loc="left")
 
 
 def boundaries(ax, record: xarray.Dataset) -> None:

@@ -64,7 +64,7 @@ def margins(ax, r: xarray.Dataset, marks: dict[str, Any]) -> None:
     at, limit = r["log_time"].values, float(r["limit_margin"])
     ax.semilogx(at, r["margin"] / limit, **marks)
     ax.semilogx(at, r["smoothed"] / limit, color=marks["color"], ls="--", lw=0.7)
-    ax.set_ylim(0, 1.15)
+    ax.set(ylim=(0, 1.35), yticks=(0, 0.5, 1))
 
 
 def lines(axes) -> None:
@@ -76,9 +76,10 @@ def lines(axes) -> None:
     axes[0, 1].text(1.5, 1e-13, "polished (dotted)", size=6)
     axes[1, 0].set_ylim(0.4, 1.6)
     axes[1, 1].set_ylim(0.6, 1.4)
-    axes[0, 0].plot([], [], color=COLOURS["reference"], ls="--", lw=0.7, label="smoothed margin $\\tilde\\gamma$")
     axes[0, 0].plot([], [], color=COLOURS["reference"], lw=1, label="margin $\\bar\\gamma$")
-    axes[0, 0].legend(loc="lower right")
+    axes[0, 0].plot([], [], color=COLOURS["reference"], ls="--", lw=0.7, label="smoothed $\\tilde\\gamma$")
+    # Above the curves, which end at one.
+    axes[0, 0].legend(loc="upper left", ncols=2, borderpad=0, columnspacing=1, handlelength=1.4)
 
 
 def spiral(ax, values: np.ndarray) -> None:
@@ -89,8 +90,9 @@ def spiral(ax, values: np.ndarray) -> None:
     s = np.linspace(1.3, 2 * np.pi, 400)
     r = np.sqrt(1 - 1 / s)
     ax.plot(r * np.cos(s), r * np.sin(s), color=COLOURS["theory"], lw=0.7, ls="--", zorder=1)
-    for depth in (1e1, 1e6, 1e20, 1e40):
+    # The first two points are close together: their labels keep apart in height.
+    for depth, offset in ((1e1, (4, 0)), (1e6, (4, -8)), (1e20, (4, 0)), (1e40, (4, -2))):
         row = values[np.argmin(np.abs(np.log(np.maximum(values[:, 0], 1e-9) / depth)))]
         ax.plot(row[1], row[2], "o", ms=3, color=COLOURS["flow"])
-        ax.annotate(f"$-10^{{{round(np.log10(depth))}}}$", row[1:3], xytext=(4, -2), textcoords="offset points", size=6)
+        ax.annotate(f"$-10^{{{round(np.log10(depth))}}}$", row[1:3], xytext=offset, textcoords="offset points", size=6)
     ax.set(aspect="equal", xticks=[-1, 0, 1], yticks=[-1, 0, 1], xlabel="$u_1$", ylabel="$u_2$")
