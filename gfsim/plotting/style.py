@@ -36,12 +36,13 @@ COLOURS = MappingProxyType(
 )
 
 
-def style(venue: str, column: str = "full") -> AbstractContextManager[None]:
+def style(venue: str, column: str = "full", *, usetex: bool = False) -> AbstractContextManager[None]:
     """A context in which matplotlib draws for a venue: `with style("icml"): …`. No setting survives it.
 
     `column` is "full" (the width of the text) or "half" (one of two columns, or half the text).
 
-    Text is set by matplotlib itself in DejaVu, which comes with it: the same file everywhere, without TeX.
+    Text is set by matplotlib itself in DejaVu, which comes with it: the same file everywhere, without TeX. With
+    `usetex` it is set by TeX in the venue's own fonts, which must be installed; files then depend on that installation.
 
     Raises ValueError for a venue that is not one of neurips, icml, iclr, jmlr, aistats, beamer, or another column.
     """
@@ -49,7 +50,11 @@ def style(venue: str, column: str = "full") -> AbstractContextManager[None]:
         raise ValueError(f"venue must be one of {', '.join(VENUES)}, was {venue!r}")
     if column not in ("full", "half"):
         raise ValueError(f"column must be full or half, was {column!r}")
-    return mpl.rc_context({**_settings(venue, column), **_GFSIM})  # pyright: ignore[reportArgumentType]
+    settings = {**_settings(venue, column), **_GFSIM}
+    if usetex:
+        fonts = {name: value for name, value in _BUNDLES[venue]().items() if name.startswith(_FONTS)}
+        settings |= {"font.serif": ["Times"], "font.family": "serif", **fonts, "text.usetex": True}
+    return mpl.rc_context(settings)  # pyright: ignore[reportArgumentType]
 
 
 def _settings(venue: str, column: str) -> dict[str, Any]:
@@ -70,7 +75,18 @@ def shades(name: str, count: int) -> list[tuple[float, float, float]]:
     return [tuple(1 - s * (1 - c) for c in full) for s in strengths]  # pyright: ignore[reportReturnType]
 
 
+# What a venue says about TeX, and what gfsim says about sizes, which its layouts are made for.
+_FONTS = ("text.", "font.family", "font.serif")
+_SIZES: dict[str, Any] = {
+    "font.size": 7,
+    "axes.labelsize": 7,
+    "axes.titlesize": 7,
+    "legend.fontsize": 6,
+    "xtick.labelsize": 6,
+    "ytick.labelsize": 6,
+}
 _GFSIM: dict[str, Any] = {
+    **_SIZES,
     "text.usetex": False,
     "text.latex.preamble": "",
     "font.family": "sans-serif",
@@ -79,12 +95,6 @@ _GFSIM: dict[str, Any] = {
     "axes.labelweight": "normal",
     "axes.titleweight": "normal",
     "mathtext.fontset": "dejavusans",
-    "font.size": 7,
-    "axes.labelsize": 7,
-    "axes.titlesize": 7,
-    "legend.fontsize": 6,
-    "xtick.labelsize": 6,
-    "ytick.labelsize": 6,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.facecolor": "white",

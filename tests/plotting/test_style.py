@@ -27,6 +27,15 @@ def test_every_venue_draws_and_leaves_no_trace(venue, column):
     assert dict(mpl.rcParams) == before
 
 
+@pytest.mark.parametrize("venue", VENUES)
+def test_tex_is_opt_in(venue):
+    with style(venue, usetex=True):
+        assert mpl.rcParams["text.usetex"]
+        assert mpl.rcParams["font.family"] != ["DejaVu Sans"]
+        assert mpl.rcParams["font.size"] == 7
+    assert not mpl.rcParams["text.usetex"]
+
+
 def test_columns():
     widths = {}
     for venue, column in itertools.product(VENUES, ("full", "half")):
