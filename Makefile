@@ -65,6 +65,7 @@ verify: $(STAMPS)/test
 bench: $(STAMPS)/test
 	@$(BIN)/python -m benchmarks.work_precision
 	@$(BIN)/python -m benchmarks.central_flow
+	@$(BIN)/python -m benchmarks.portraits
 
 clean:
 	rm -rf .venv records figures-out figures/out

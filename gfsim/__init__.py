@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gfsim import landscape as landscape
     from gfsim import plotting as plotting
+    from gfsim import portraits as portraits
     from gfsim import solvers as solvers
     from gfsim import verification as verification
     from gfsim.dynamics import CentralFlow as CentralFlow

@@ -27,6 +27,7 @@ install_import_hook(
         "gfsim.simulation.trajectory",
         "gfsim.verification.invariants",
         "gfsim.plotting",
+        "gfsim.portraits",
     ],
     "beartype.beartype",
 )

@@ -7,11 +7,10 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import lineax as lx
 import numpy as np
-import optimistix as optx
 from jaxtyping import Float
 
+from gfsim.landscape.roots import zero_near
 from gfsim.problems.problem import Problem
 from gfsim.types import Array, Scalar, Theta
 
@@ -155,19 +154,7 @@ def classify(problem: Problem, point: CriticalPoint, seed: int = 0) -> Kind:
 
 @eqx.filter_jit
 def _solve(problem: Problem, theta: Theta) -> tuple[Theta, Scalar]:
-    def gradient(u: Theta, _: None) -> Theta:
-        return problem.grad(u)
-
-    start = theta
-    marquardt = optx.LevenbergMarquardt(rtol=1e-13, atol=1e-15)
-    near = optx.least_squares(gradient, marquardt, start, max_steps=200, throw=False).value
-    # Least-norm steps, because on a branch of critical points the Hessian is singular along the branch.
-    newton = optx.Newton(rtol=1e-15, atol=1e-15, linear_solver=lx.SVD(rcond=1e-13))
-    end = optx.root_find(gradient, newton, near, max_steps=10, throw=False).value
-    candidates = jnp.stack([start, near, end])
-    sizes = jax.vmap(lambda u: jnp.linalg.norm(problem.grad(u)))(candidates)
-    best = jnp.argmin(jnp.where(jnp.isfinite(sizes), sizes, jnp.inf))
-    return candidates[best], sizes[best]
+    return zero_near(problem.grad, theta)
 
 
 @eqx.filter_jit

@@ -1,0 +1,216 @@
+"""The equilibria of a field on a surface: found from many starts, typed by eigenvalues, and followed as curves."""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from gfsim.landscape.critical import count_signs
+from gfsim.landscape.roots import zero_near
+from gfsim.portraits.lines import STEP, follow
+from gfsim.portraits.surfaces import AbstractSurface, Point, Points
+
+MINIMUM, SADDLE, MAXIMUM, DEGENERATE = "minimum", "saddle", "maximum", "degenerate"
+# ‖∇L‖ of a point that is drawn.
+CRITICAL = 1e-10
+# Of the typical speed per side: an eigenvalue below this has no sign that a drawing could show.
+_FLAT = 1e-6
+# Distances, of the drawing's side: points nearer than this are one; starts of a separatrix lie so far from the saddle.
+_SAME, _OFF = 1e-5, 1e-3
+_STARTS, _CURVE_ROWS, _NEWTON_STEPS = 1 / 16, 400, 40
+# How far beside a point its type must be the same.
+_BESIDE = 1e-6
+
+
+class Equilibria(NamedTuple):
+    """Isolated equilibria, and curves of them.
+
+    - `points` (k, m) with their `kind` (k,) and `gradient_norm` (k,).
+    - `curves`: polylines of degenerate equilibria; `attracting`: for each, whether its rows draw the flow to them.
+    """
+
+    points: Points
+    kind: list[str]
+    gradient_norm: Float[np.ndarray, "k"]
+    curves: list[Points]
+    attracting: list[np.ndarray]
+
+
+def equilibria(surface: AbstractSurface, speed: float) -> Equilibria:
+    """Equilibria on the drawn part, by `zero_near` from an even lattice of 256 or more starts.
+
+    Kept are zeros of the full velocity, ‖∇L‖ < 1e-10: of a plane through θ-space those of the plane's own field that
+    are no critical points of L are left out. A point is a minimum where all eigenvalues of the velocity's derivative
+    have negative real parts (a sink), a maximum where all have positive ones (a source), a saddle where both occur, and
+    degenerate otherwise; so is one at a kink, whose type changes within 1e-6 of it. Degenerate points are continued
+    along the null direction of the surface's own field; where that leads on, they are drawn as the curve.
+
+    An eigenvalue is zero below 1e-6 of `speed` per side of the drawing.
+    """
+    starts = jnp.asarray(surface.lattice(_STARTS))
+    found, sizes, norms, still = (np.asarray(x) for x in _zeros(surface, starts))
+    # A start that is at rest already lies in a region without motion, such as that of a dead ReLU.
+    kept = (sizes <= 1e-10 * speed) & (norms < CRITICAL) & ~still & np.asarray(surface.inside(jnp.asarray(found)))
+    points, kinds, residuals = [], [], []
+    curves: list[Points] = []
+    sides: list[np.ndarray] = []
+    for z, norm in zip(found[kept], norms[kept], strict=True):
+        if any(np.linalg.norm(z - other) < _SAME for other in points):
+            continue
+        if _on(z, curves):
+            continue
+        kind = _kind(surface, z, speed)
+        if kind == DEGENERATE:
+            curve, side = _continued(surface, z, speed)
+            if len(curve) > 3:
+                curves.append(curve)
+                sides.append(side)
+                continue
+            # Convergence to a degenerate point is slow, and stops at different distances from it.
+            if any(k == kind and np.linalg.norm(z - p) < STEP for p, k in zip(points, kinds, strict=True)):
+                continue
+        points.append(z)
+        kinds.append(kind)
+        residuals.append(norm)
+    # A curve may have been found after an end of it that could not be continued.
+    own = [k for k, z in enumerate(points) if kinds[k] != DEGENERATE or not _on(z, curves)]
+    return Equilibria(
+        np.array([points[k] for k in own]).reshape(-1, starts.shape[1]),
+        [kinds[k] for k in own],
+        np.array([residuals[k] for k in own]),
+        curves,
+        sides,
+    )
+
+
+def separatrices(
+    surface: AbstractSurface, found: Equilibria, speed: float, slow: float, rtol: float
+) -> tuple[list[Points], list[Points]]:
+    """The stable and the unstable manifolds of the surface's saddles, each as its two halves.
+
+    A saddle is one whose derivative within the surface has eigenvalues of both signs. Each half begins 1e-3 of the
+    side from the saddle along the eigenvector, so that it is off the manifold by about the square of that.
+    """
+    starts, signs = [], []
+    for z in found.points[[kind == SADDLE for kind in found.kind]]:
+        basis = np.asarray(surface.tangents(jnp.asarray(z)))
+        inner = basis @ np.asarray(_inner(surface, jnp.asarray(z))) @ basis.T
+        values, vectors = np.linalg.eig(inner)
+        growth, turning = np.real(values), np.imag(values)
+        if np.any(turning != 0) or not growth.min() < -_FLAT * speed < _FLAT * speed < growth.max():
+            continue
+        for value, vector in zip(growth, np.real(vectors).T, strict=True):
+            for side in (1, -1):
+                starts.append(z + side * _OFF * (vector @ basis))
+                signs.append(np.sign(value))
+    if not starts:
+        return [], []
+    lines = follow(surface, np.array(starts), np.array(signs), slow, rtol)
+    halves = list(zip(lines, signs, strict=True))
+    return [line for line, sign in halves if sign < 0], [line for line, sign in halves if sign > 0]
+
+
+def _on(z: np.ndarray, curves: list[Points]) -> bool:
+    return any(np.min(np.linalg.norm(curve - z, axis=1)) < 2 * STEP for curve in curves)
+
+
+def _kind(surface: AbstractSurface, z: np.ndarray, speed: float) -> str:
+    kinds = {_signs(np.asarray(jacobian), speed) for jacobian in _jacobians(surface, jnp.asarray(z))}
+    return kinds.pop() if len(kinds) == 1 else DEGENERATE
+
+
+def _signs(jacobian: np.ndarray, speed: float) -> str:
+    growth = np.linalg.eigvals(jacobian).real if not np.allclose(jacobian, jacobian.T) else np.linalg.eigvalsh(jacobian)
+    plus, minus, zero = count_signs(np.where(np.abs(growth) > _FLAT * speed, growth, 0.0))
+    if plus and minus:
+        return SADDLE
+    if zero:
+        return DEGENERATE
+    return MAXIMUM if plus else MINIMUM
+
+
+@eqx.filter_jit
+def _zeros(surface: AbstractSurface, starts: Array) -> tuple[Array, Array, Array, Array]:
+    def one(start: Point) -> tuple[Array, Array, Array, Array]:
+        found, size = zero_near(surface.balance, start, _NEWTON_STEPS)
+        still = jnp.all(surface.velocity(start) == 0)
+        return found, size, surface.gradient_norm(found), still
+
+    return jax.lax.map(one, starts, batch_size=64)
+
+
+@eqx.filter_jit
+def _jacobians(surface: AbstractSurface, z: Point) -> Float[Array, "5 P P"]:
+    """At the point and on four sides of it."""
+    basis = surface.tangents(z)
+    beside = _BESIDE * jnp.concatenate([jnp.zeros((1, z.size)), basis, -basis])
+    return jax.lax.map(lambda offset: surface.jacobian(z + offset), beside)
+
+
+@eqx.filter_jit
+def _inner(surface: AbstractSurface, z: Point) -> Array:
+    return jax.jacfwd(surface.balance)(z)
+
+
+def _continued(surface: AbstractSurface, z: np.ndarray, speed: float) -> tuple[Points, np.ndarray]:
+    """The curve of equilibria through a degenerate one, both ways, and which of its rows attract."""
+    rows, good, slopes = (np.asarray(x) for x in _trace(surface, jnp.asarray(z), jnp.asarray(speed)))
+    halves = []
+    for way in range(2):
+        count = int(np.argmin(good[way])) if not good[way].all() else len(good[way])
+        halves.append((rows[way, :count], slopes[way, :count]))
+    (forward, ahead), (backward, behind) = halves
+    # A closed curve comes back to its start: one half is then the whole of it.
+    if len(forward) > 10 and np.min(np.linalg.norm(forward[10:] - z, axis=1)) < STEP:
+        end = 11 + int(np.argmin(np.linalg.norm(forward[10:] - z, axis=1)))
+        return np.concatenate([z[None], forward[:end]]), np.concatenate([ahead[:1], ahead[:end]]) < 0
+    curve = np.concatenate([backward[::-1], z[None], forward])
+    slope = np.concatenate([behind[::-1], (ahead if len(ahead) else behind)[:1], ahead])
+    return curve, slope < 0
+
+
+@eqx.filter_jit
+def _trace(surface: AbstractSurface, z: Point, speed: Array) -> tuple[Array, Array, Array]:
+    """Steps of length `STEP` along the null direction, each taken back to the curve; (way, row, …)."""
+
+    def tangential(z: Point) -> tuple[Array, Array]:
+        basis = surface.tangents(z)
+        return basis, basis @ jax.jacfwd(surface.balance)(z) @ basis.T
+
+    def null(z: Point) -> Point:
+        basis, jacobian = tangential(z)
+        return jnp.linalg.svd(jacobian)[2][1] @ basis
+
+    def back(z: Point, _: None) -> tuple[Point, None]:
+        basis, jacobian = tangential(z)
+        left, values, right = jnp.linalg.svd(jacobian)
+        # Of rank one, as along the curve: the step has no part along it.
+        size = jnp.where(values[0] > 0, values[0], 1.0)
+        return z - ((left[:, 0] @ (basis @ surface.balance(z))) / size * right[0]) @ basis, None
+
+    def step(state: tuple[Point, Point], _: None) -> tuple[tuple[Point, Point], tuple[Array, Array, Array]]:
+        z, heading = state
+        moved = jax.lax.scan(back, z + STEP * heading, None, length=5)[0]
+        direction = null(moved)
+        direction = direction * jnp.where(jnp.vdot(direction, heading) < 0, -1.0, 1.0)
+        jacobian = tangential(moved)[1]
+        values = jnp.linalg.svd(jacobian)[1]
+        length = jnp.linalg.norm(moved - z)
+        good = (
+            (jnp.linalg.norm(surface.balance(moved)) < 1e-10 * speed)
+            & (surface.gradient_norm(moved) < CRITICAL)
+            & (values[1] < _FLAT * speed)
+            & (values[0] > _FLAT * speed)
+            & (length > 0.5 * STEP)
+            & (length < 2 * STEP)
+            & surface.inside(moved)
+        )
+        return (moved, direction), (moved, good, jnp.trace(jacobian))
+
+    start = null(z)
+    both = [jax.lax.scan(step, (z, sign * start), None, length=_CURVE_ROWS)[1] for sign in (1.0, -1.0)]
+    rows, good, slopes = (jnp.stack(parts) for parts in zip(*both, strict=True))
+    return rows, good, slopes

@@ -1,0 +1,320 @@
+"""A phase portrait as numbers: what a drawing shows, computed once and kept in a record."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from gfsim.portraits.equilibria import MINIMUM, Equilibria, equilibria, separatrices
+from gfsim.portraits.lines import REST, STEP, evenly_spaced, follow, typical_speed
+from gfsim.portraits.surfaces import (
+    AbstractField,
+    AbstractSurface,
+    Balance,
+    CorrelationAscent,
+    NegativeCorrelation,
+    PlanarField,
+    Points,
+    Range,
+    Slice,
+    Sphere,
+    Window,
+)
+from gfsim.problems import Problem
+from gfsim.problems.checks import positive_integer
+
+if TYPE_CHECKING:
+    import xarray
+
+# Points of a grid that are evaluated at once.
+_CHUNK = 256
+# Of no basin.
+NOWHERE = -1
+PARTS = ("streamlines", "points")
+
+
+@dataclasses.dataclass(frozen=True)
+class Portrait:
+    """Numbers of a phase portrait in the plane (m = 2) or on the unit sphere (m = 3).
+
+    Families of curves are single arrays with a row of NaN behind each curve.
+
+    - `streamlines` (rows, m); `stable`, `unstable` (rows, m): manifolds of the saddles.
+    - `points` (k, m), their `kind` (k,) and ‖∇L‖ (k,); `curves` (rows, m) of degenerate points and whether they
+      attract (rows,).
+    - `grid` (…, m): of a plane (ny, nx, 2); of the sphere (2, n, n, 3), its hemispheres in Lambert's projection, NaN
+      beyond their rim. On it `velocity` (…, m), `level` (…), the share `outside` (…) of the velocity that leaves the
+      plane, the quantity `conserved` (…) and `basin` (…): the place in `points` of the minimum reached, the number of
+      points and more for the attracting parts of curves, −1 for none.
+
+    What was not asked for or has no meaning is empty, NaN or −1.
+    """
+
+    streamlines: np.ndarray
+    points: np.ndarray
+    kind: list[str]
+    gradient_norm: np.ndarray
+    curves: np.ndarray
+    attracting: np.ndarray
+    stable: np.ndarray
+    unstable: np.ndarray
+    grid: np.ndarray
+    velocity: np.ndarray
+    level: np.ndarray
+    outside: np.ndarray
+    conserved: np.ndarray
+    basin: np.ndarray
+
+    @property
+    def spherical(self) -> bool:
+        """Whether this is a portrait on the sphere."""
+        return self.grid.shape[-1] == 3
+
+    def to_xarray(self, name: str) -> "xarray.Dataset":
+        """The portrait as variables `name`_streamlines and so on, to be merged into a record."""
+        import xarray
+
+        variables = {}
+        for field in dataclasses.fields(self):
+            values = np.asarray(getattr(self, field.name))
+            if field.name == "kind":
+                values = values.astype(str) if values.size else np.zeros(0, "U1")
+            own = {0: f"{name}_{_DIMENSIONS.get(field.name, 'cell')}"}
+            dims = [own.get(axis, f"{name}_axis{axis}_{size}") for axis, size in enumerate(values.shape)]
+            variables[f"{name}_{field.name}"] = (dims, values)
+        return xarray.Dataset(variables)
+
+    @classmethod
+    def from_xarray(cls, record: "xarray.Dataset", name: str) -> "Portrait":
+        """The portrait of that name in a record."""
+        values = {field.name: record[f"{name}_{field.name}"].values for field in dataclasses.fields(cls)}
+        return cls(**{**values, "kind": [str(kind) for kind in values["kind"]]})
+
+
+_DIMENSIONS = {
+    "streamlines": "row",
+    "points": "point",
+    "kind": "point",
+    "gradient_norm": "point",
+    "curves": "curve_row",
+    "attracting": "curve_row",
+    "stable": "stable_row",
+    "unstable": "unstable_row",
+}
+
+
+def planar(
+    field: "Problem | AbstractField | Callable[[Array], Array]",
+    x: Range,
+    y: Range,
+    *,
+    parts: Sequence[str] = PARTS,
+    spacing: float = 0.05,
+    resolution: int = 100,
+    conserved: Callable[[Array], Array] | None = None,
+    rtol: float = 1e-6,
+) -> Portrait:
+    """The phase portrait of x' = field(x) in the window x × y.
+
+    **Arguments:**
+
+    - `field`: a problem of two parameters (its gradient flow), a plane through a larger one (`plane_through`,
+      `plane_of_hessian`, `plane_of_trajectory`), or any function R² → R² that JAX can trace.
+    - `parts`: "streamlines"; "points", critical points with the manifolds of saddles; "basins" of the minima.
+    - `spacing` of the streamlines, in units of the window's side; `resolution`: grid points along a side.
+    - `conserved`: a function R² → R whose level sets are drawn; of a problem of two parameters its own.
+    - `rtol`: local error of the curves, of the window's side.
+
+    Raises TypeError or ValueError for a problem of more than two parameters, and arguments of the wrong kind or range.
+    """
+    plane = _as_field(field)
+    if conserved is None and isinstance(field, Problem) and field.balancedness(field.theta) is not None:
+        conserved = Balance(field)
+    window = Window(plane, x, y)
+    steps = np.linspace(0, 1, positive_integer("resolution", resolution))
+    z = np.stack(np.meshgrid(steps, steps), axis=-1)
+    return _portrait(window, z, parts, spacing, conserved, rtol)
+
+
+def spherical(
+    field: "Problem | Callable[[Array], Array]",
+    *,
+    parts: Sequence[str] = PARTS,
+    spacing: float = 0.1,
+    resolution: int = 80,
+    rtol: float = 1e-6,
+) -> Portrait:
+    """The phase portrait on the unit sphere S² of u' = (I − uuᵀ)field(u).
+
+    `field` is a problem of three parameters with a homogeneous network, for the ascent of its neural correlation
+    function, or a function R³ → R³. The other arguments are those of `planar`, lengths being those on the sphere.
+
+    Raises ValueError for a problem that is not homogeneous or has another number of parameters.
+    """
+    sphere = _as_sphere(field)
+    return _portrait(sphere, hemispheres(positive_integer("resolution", resolution)), parts, spacing, None, rtol)
+
+
+def hemispheres(resolution: int) -> Float[np.ndarray, "2 n n 3"]:
+    """Grids of the two hemispheres u₃ > 0 and u₃ < 0 in Lambert's azimuthal projection: equal areas stay equal."""
+    side = np.linspace(-1, 1, resolution)
+    p, q = np.meshgrid(side, side)
+    squared = p**2 + q**2
+    # A little beyond the rim, where a drawing is clipped, the rim's own points.
+    shrink = 1 / np.sqrt(np.maximum(squared, 1))
+    inner = np.minimum(squared, 1)
+    across = np.sqrt(2 - inner) * shrink
+    upper = np.stack([across * p, across * q, 1 - inner], axis=-1)
+    upper[squared > (1 + 3 / resolution) ** 2] = np.nan
+    return np.stack([upper, upper * np.array([1, 1, -1])])
+
+
+def measured(
+    field: "Problem | AbstractField | Callable[[Array], Array]", points: Float[np.ndarray, "rows 2"]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """At many points of the plane: the velocity (rows, 2), the function descended (rows,), and the share outside."""
+    return _measured(Window(_as_field(field), (0, 1), (0, 1)), points)
+
+
+def basins(
+    surface: AbstractSurface, points: Points, found: Equilibria, slow: float, rtol: float
+) -> Int[np.ndarray, "rows"]:
+    """Where each of many points flows to: the place of the minimum in `found`, or their number plus a curve's place."""
+    targets = [(k, z[None]) for k, z in enumerate(found.points) if found.kind[k] == MINIMUM]
+    more = enumerate(zip(found.curves, found.attracting, strict=True), len(found.points))
+    targets += [(k, curve[attracting]) for k, (curve, attracting) in more if attracting.any()]
+    labels = np.full(len(points), NOWHERE)
+    if not targets:
+        return labels
+    ends = np.array([line[-1] for line in follow(surface, points, np.ones(len(points)), slow, rtol)])
+    distances = np.stack([np.min(np.linalg.norm(ends[:, None] - z, axis=2), axis=1) for _, z in targets])
+    nearest = np.argmin(distances, axis=0)
+    # The last row kept is up to a step before the end.
+    close = distances.min(axis=0) < 3 * STEP
+    labels[close] = np.array([k for k, _ in targets])[nearest[close]]
+    return labels
+
+
+def destinations(
+    field: "Problem | Callable[[Array], Array]", portrait: Portrait, directions: Float[np.ndarray, "rows 3"]
+) -> Int[np.ndarray, "rows"]:
+    """Where each of many directions flows to on the sphere of which `portrait` was computed: the place in its points.
+
+    −1 where it reaches none of the minima.
+    """
+    sphere = _as_sphere(field)
+    found = Equilibria(portrait.points, portrait.kind, portrait.gradient_norm, [], [])
+    return basins(sphere, directions, found, REST * typical_speed(sphere), 1e-6)
+
+
+def _as_sphere(field: "Problem | Callable[[Array], Array]") -> Sphere:
+    if not isinstance(field, Problem):
+        return Sphere(field)
+    if field.size != 3 or field.degree is None:
+        raise ValueError(
+            "field must be a homogeneous problem of three parameters, "
+            f"had {field.size} parameters and degree {field.degree}"
+        )
+    return Sphere(CorrelationAscent(field), NegativeCorrelation(field))
+
+
+def _as_field(field: "Problem | AbstractField | Callable[[Array], Array]") -> AbstractField:
+    if isinstance(field, AbstractField):
+        return field
+    if isinstance(field, Problem):
+        if field.size != 2:
+            raise ValueError(
+                f"field must be a problem of two parameters, or a plane through its {field.size}-dimensional space "
+                "(gfsim.portraits.plane_through and its like)"
+            )
+        return Slice(field, jnp.zeros(2), jnp.eye(2))
+    if not callable(field):
+        raise TypeError(f"field must be a problem, a plane or a function of R², was {type(field).__name__}")
+    return PlanarField(field)
+
+
+def _portrait(
+    surface: AbstractSurface,
+    grid: np.ndarray,
+    parts: Sequence[str],
+    spacing: float,
+    conserved: Callable[[Array], Array] | None,
+    rtol: float,
+) -> Portrait:
+    if unknown := set(parts) - {"streamlines", "points", "basins"}:
+        raise ValueError(f"parts must be of streamlines, points and basins, was {sorted(unknown)}")
+    if not 0.01 <= spacing <= 1:
+        raise ValueError(f"spacing must lie between 0.01 and 1, was {spacing}")
+    if not 1e-12 <= rtol <= 1e-3:
+        raise ValueError(f"rtol must lie between 1e-12 and 1e-3, was {rtol}")
+    m = grid.shape[-1]
+    flat = grid.reshape(-1, m)
+    shown = np.all(np.isfinite(flat), axis=1)
+    drawn = surface.drawn(flat)
+
+    def whole(values: np.ndarray, fill: float | int = np.nan) -> np.ndarray:
+        """Values at the shown points, on the whole grid."""
+        full = np.full((len(flat), *values.shape[1:]), fill, values.dtype)
+        full[shown] = values
+        return full.reshape(*grid.shape[:-1], *values.shape[1:])
+
+    def joined(family: list[np.ndarray]) -> np.ndarray:
+        return surface.drawn(_joined(family, m))
+
+    velocity, level, outside = _measured(surface, drawn[shown])
+    kept = np.full(len(velocity), np.nan) if conserved is None else _values(conserved, drawn[shown])
+    speed = typical_speed(surface)
+    slow = REST * speed
+    found = Equilibria(np.zeros((0, m)), [], np.zeros(0), [], [])
+    if {"points", "basins"} & set(parts):
+        found = equilibria(surface, speed)
+    stable, unstable = separatrices(surface, found, speed, slow, rtol)
+    basin = np.full(len(velocity), NOWHERE)
+    if "basins" in parts:
+        basin = basins(surface, flat[shown], found, slow, rtol)
+    return Portrait(
+        streamlines=joined(evenly_spaced(surface, spacing, rtol) if "streamlines" in parts else []),
+        points=surface.drawn(found.points),
+        kind=found.kind,
+        gradient_norm=found.gradient_norm,
+        curves=joined(found.curves),
+        attracting=_joined([side[:, None].astype(float) for side in found.attracting], 1)[:, 0],
+        stable=joined(stable),
+        unstable=joined(unstable),
+        grid=drawn.reshape(grid.shape),
+        velocity=whole(velocity),
+        level=whole(level),
+        outside=whole(outside),
+        conserved=whole(kept),
+        basin=whole(basin, NOWHERE),
+    )
+
+
+def _joined(family: list[np.ndarray], m: int) -> np.ndarray:
+    """Curves one after the other, with a row of NaN behind each."""
+    gap = np.full((1, m), np.nan)
+    return np.concatenate([np.zeros((0, m)), *(part for line in family for part in (line, gap))])
+
+
+def _measured(surface: AbstractSurface, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    velocity, level, outside = (np.asarray(x) for x in _measure(surface, jnp.asarray(points)))
+    return velocity, level, outside
+
+
+@eqx.filter_jit
+def _measure(surface: AbstractSurface, points: Float[Array, "rows m"]) -> tuple[Array, Array, Array]:
+    return jax.lax.map(surface.measures, points, batch_size=_CHUNK)
+
+
+def _values(function: Callable[[Array], Array], points: np.ndarray) -> np.ndarray:
+    return np.asarray(_evaluate(function, jnp.asarray(points)))
+
+
+@eqx.filter_jit
+def _evaluate(function: Callable[[Array], Array], points: Float[Array, "rows m"]) -> Array:
+    return jax.lax.map(function, points, batch_size=_CHUNK)

@@ -1,0 +1,314 @@
+"""Vector fields on two-dimensional surfaces: planes, planes through θ-space, and the sphere."""
+
+import abc
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+from numpy.typing import ArrayLike
+
+from gfsim.landscape.spectrum import spectrum
+from gfsim.problems import Problem
+from gfsim.types import Scalar, Theta
+
+Point = Float[Array, "m"]
+# Curves of one family have different lengths.
+Points = Float[np.ndarray, "_ m"]
+Range = tuple[float | int, float | int]
+
+# How far beyond the frame lines are followed, of its side.
+_MARGIN = 0.02
+_GOLDEN = (5**0.5 - 1) / 2
+
+
+class AbstractField(eqx.Module):
+    """x' = field(x) in the plane, and what else is known there."""
+
+    @abc.abstractmethod
+    def __call__(self, x: Float[Array, "2"]) -> Float[Array, "2"]:
+        """The velocity at x."""
+
+    @abc.abstractmethod
+    def measures(self, x: Float[Array, "2"]) -> tuple[Float[Array, "2"], Scalar, Scalar]:
+        """The velocity; the function that the field descends, NaN where none is known; and the share of the full
+        velocity that leaves the plane, between 0 and 1."""
+
+    @abc.abstractmethod
+    def whole(self, x: Float[Array, "2"]) -> Array:
+        """The full velocity, which vanishes at critical points."""
+
+    @abc.abstractmethod
+    def jacobian(self, x: Float[Array, "2"]) -> Float[Array, "P P"]:
+        """The derivative of the full velocity, whose eigenvalues tell what a critical point is."""
+
+
+class PlanarField(AbstractField):
+    """x' = function(x) for any function R² → R², which descends `potential` where one is given."""
+
+    function: Callable[[Array], Array]
+    potential: Callable[[Array], Array] | None = None
+
+    def __call__(self, x: Float[Array, "2"]) -> Float[Array, "2"]:
+        return jnp.asarray(self.function(x))
+
+    def measures(self, x: Float[Array, "2"]) -> tuple[Float[Array, "2"], Scalar, Scalar]:
+        level = jnp.asarray(jnp.nan) if self.potential is None else jnp.asarray(self.potential(x))
+        return self(x), level, jnp.zeros(())
+
+    def whole(self, x: Float[Array, "2"]) -> Array:
+        return self(x)
+
+    def jacobian(self, x: Float[Array, "2"]) -> Float[Array, "2 2"]:
+        return jax.jacfwd(self.__call__)(x)
+
+
+class Slice(AbstractField):
+    """θ = origin + x₁e₁ + x₂e₂ with orthonormal `axes` e, and the part x' = −(e·∇L(θ)) of gradient flow in that plane.
+
+    With `log` the flow is that of log L: the same paths, where L itself underflows.
+    """
+
+    problem: Problem
+    origin: Theta
+    axes: Float[Array, "2 P"]
+    log: bool = eqx.field(static=True, default=False)
+
+    def theta(self, x: Float[Array, "2"]) -> Theta:
+        """θ of a point of the plane."""
+        return self.origin + x @ self.axes
+
+    def coordinates(self, theta: ArrayLike) -> Float[np.ndarray, "*rows 2"]:
+        """The point of the plane next to each θ."""
+        return (np.asarray(theta) - np.asarray(self.origin)) @ np.asarray(self.axes).T
+
+    def whole(self, x: Float[Array, "2"]) -> Theta:
+        theta = self.theta(x)
+        return -jax.grad(self.problem.log_loss)(theta) if self.log else -self.problem.grad(theta)
+
+    def __call__(self, x: Float[Array, "2"]) -> Float[Array, "2"]:
+        return self.axes @ self.whole(x)
+
+    def measures(self, x: Float[Array, "2"]) -> tuple[Float[Array, "2"], Scalar, Scalar]:
+        # One pass forward and one back for all three.
+        level, gradient = jax.value_and_grad(self.problem.log_loss if self.log else self.problem.loss)(self.theta(x))
+        inside = self.axes @ gradient
+        size, rest = jnp.linalg.norm(gradient), jnp.linalg.norm(gradient - inside @ self.axes)
+        return -inside, level, jnp.where(size > 0, rest / jnp.where(size > 0, size, 1.0), 0.0)
+
+    def jacobian(self, x: Float[Array, "2"]) -> Float[Array, "P P"]:
+        if self.log:
+            return -jax.hessian(self.problem.log_loss)(self.theta(x))
+        return -self.problem.hessian(self.theta(x))
+
+
+def plane_through(problem: Problem, points: ArrayLike, *, log: bool = False) -> Slice:
+    """The plane through three points of θ-space, shape (3, P): the first is the origin, the second on the first axis.
+
+    Raises ValueError for another shape and for three points on a line.
+    """
+    points = np.asarray(points, float)
+    if points.shape != (3, problem.size):
+        raise ValueError(f"points must have shape (3, {problem.size}), was {points.shape}")
+    return _spanned(problem, points[0], points[1:] - points[0], "points", log)
+
+
+def plane_of_hessian(problem: Problem, theta: Theta, which: tuple[int, int] = (0, -1)) -> Slice:
+    """The plane through θ along two eigenvectors of ∇²L(θ), by their places in the ascending order of eigenvalues.
+
+    Each has its largest entry positive. Without `which` those of the lowest and of the highest eigenvalue.
+    """
+    vectors = spectrum(problem, theta, None if problem.size <= 3000 else max(map(abs, which)) + 1).vectors
+    pair = np.stack([vectors[place] for place in which])
+    largest = np.take_along_axis(pair, np.argmax(np.abs(pair), axis=1)[:, None], axis=1)
+    return _spanned(problem, np.asarray(theta), pair * np.sign(largest), "which", False)
+
+
+def plane_of_trajectory(problem: Problem, thetas: ArrayLike) -> Slice:
+    """The plane through the mean of a trajectory's rows along their two leading principal directions."""
+    thetas = np.asarray(thetas, float)
+    if thetas.ndim != 2 or thetas.shape[1] != problem.size or thetas.shape[0] < 3:
+        raise ValueError(f"thetas must have shape (T, {problem.size}), T ≥ 3, was {thetas.shape}")
+    middle = thetas.mean(axis=0)
+    vectors = np.linalg.svd(thetas - middle, full_matrices=False)[2][:2]
+    signs = np.sign((thetas[-1] - thetas[0]) @ vectors.T)
+    return _spanned(problem, middle, vectors * np.where(signs == 0, 1, signs)[:, None], "thetas", False)
+
+
+def _spanned(problem: Problem, origin: np.ndarray, spans: np.ndarray, name: str, log: bool) -> Slice:
+    first = spans[0] / max(np.linalg.norm(spans[0]), np.finfo(float).tiny)
+    second = spans[1] - (spans[1] @ first) * first
+    if not (np.linalg.norm(spans[0]) > 0 and np.linalg.norm(second) > 1e-8 * np.linalg.norm(spans[1])):
+        raise ValueError(f"{name} must span a plane, lay on a line")
+    axes = np.stack([first, second / np.linalg.norm(second)])
+    return Slice(problem, jnp.asarray(origin), jnp.asarray(axes), log)
+
+
+class AbstractSurface(eqx.Module):
+    """Where a portrait is computed: points z ∈ R^m, in which lengths are those of the drawing."""
+
+    @abc.abstractmethod
+    def velocity(self, z: Point) -> Point:
+        """z', tangent to the surface."""
+
+    @abc.abstractmethod
+    def balance(self, z: Point) -> Point:
+        """A function R^m → R^m that vanishes at the surface's equilibria alone."""
+
+    @abc.abstractmethod
+    def tangents(self, z: Point) -> Float[Array, "2 m"]:
+        """An orthonormal basis of the tangent plane."""
+
+    @abc.abstractmethod
+    def inside(self, z: Float[Array, "*rows m"]) -> Bool[Array, "*rows"]:
+        """Whether z is on the drawn part, a little beyond its edge included."""
+
+    @abc.abstractmethod
+    def gradient_norm(self, z: Point) -> Scalar:
+        """The norm of the full velocity, in the units of the problem."""
+
+    @abc.abstractmethod
+    def jacobian(self, z: Point) -> Array:
+        """The derivative of the full velocity."""
+
+    @abc.abstractmethod
+    def measures(self, x: Point) -> tuple[Point, Scalar, Scalar]:
+        """At a point in drawn coordinates: the velocity there, the function descended, and the share outside."""
+
+    @abc.abstractmethod
+    def lattice(self, spacing: float) -> Points:
+        """Points of the drawn part, about `spacing` apart and on no line of symmetry."""
+
+    @abc.abstractmethod
+    def drawn(self, z: np.ndarray) -> np.ndarray:
+        """Coordinates in which the points (rows, m) are drawn; rows of NaN stay."""
+
+
+class Window(AbstractSurface):
+    """A rectangle of the plane as the unit square: z = (x − low)/side."""
+
+    field: AbstractField
+    low: Float[Array, "2"]
+    side: Float[Array, "2"]
+
+    def __init__(self, field: AbstractField, x: Range, y: Range):
+        for name, ends in (("x", x), ("y", y)):
+            if not (len(ends) == 2 and np.all(np.isfinite(ends)) and ends[0] < ends[1]):
+                raise ValueError(f"{name} must be a range (from, to) with from < to, was {tuple(ends)}")
+        self.field = field
+        self.low = jnp.array([x[0], y[0]], float)
+        self.side = jnp.array([x[1] - x[0], y[1] - y[0]], float)
+
+    def place(self, z: Point) -> Point:
+        """x of a point of the unit square."""
+        return self.low + self.side * z
+
+    def velocity(self, z: Point) -> Point:
+        return self.field(self.place(z)) / self.side
+
+    def balance(self, z: Point) -> Point:
+        return self.velocity(z)
+
+    def tangents(self, z: Point) -> Float[Array, "2 m"]:
+        return jnp.eye(2)
+
+    def inside(self, z: Float[Array, "*rows m"]) -> Bool[Array, "*rows"]:
+        return jnp.all((z > -_MARGIN) & (z < 1 + _MARGIN), axis=-1)
+
+    def gradient_norm(self, z: Point) -> Scalar:
+        return jnp.linalg.norm(self.field.whole(self.place(z)))
+
+    def jacobian(self, z: Point) -> Array:
+        return self.field.jacobian(self.place(z))
+
+    def measures(self, x: Point) -> tuple[Point, Scalar, Scalar]:
+        return self.field.measures(x)
+
+    def lattice(self, spacing: float) -> Points:
+        count = max(2, round(1 / spacing))
+        k = np.arange(count)
+        x, y = np.meshgrid((k + _GOLDEN) / (count + 0.3), (k + _GOLDEN**2) / (count + 0.3))
+        return np.stack([x.ravel(), y.ravel()], axis=1)
+
+    def drawn(self, z: np.ndarray) -> np.ndarray:
+        return np.asarray(self.low) + np.asarray(self.side) * z
+
+
+class Sphere(AbstractSurface):
+    """The unit sphere S² with the tangential part of a function R³ → R³ as its field, which descends `potential`."""
+
+    function: Callable[[Array], Array]
+    potential: Callable[[Array], Array] | None = None
+
+    def velocity(self, z: Point) -> Point:
+        u = z / jnp.linalg.norm(z)
+        v = self.function(u)
+        return v - jnp.vdot(u, v) * u
+
+    def balance(self, z: Point) -> Point:
+        # The second term leaves no zero off the sphere, and is orthogonal to the first.
+        return self.velocity(z) + 0.5 * (1 - jnp.vdot(z, z)) * z
+
+    def tangents(self, z: Point) -> Float[Array, "2 m"]:
+        u = z / jnp.linalg.norm(z)
+        # The coordinate axis most nearly orthogonal to u gives the first tangent.
+        axis = jnp.eye(3)[jnp.argmin(jnp.abs(u))]
+        first = axis - jnp.vdot(u, axis) * u
+        first = first / jnp.linalg.norm(first)
+        return jnp.stack([first, jnp.cross(u, first)])
+
+    def inside(self, z: Float[Array, "*rows m"]) -> Bool[Array, "*rows"]:
+        return jnp.ones(z.shape[:-1], bool)
+
+    def gradient_norm(self, z: Point) -> Scalar:
+        return jnp.linalg.norm(self.velocity(z))
+
+    def jacobian(self, z: Point) -> Array:
+        basis = self.tangents(z)
+        return basis @ jax.jacfwd(self.velocity)(z) @ basis.T
+
+    def measures(self, x: Point) -> tuple[Point, Scalar, Scalar]:
+        level = jnp.asarray(jnp.nan) if self.potential is None else jnp.asarray(self.potential(x))
+        return self.velocity(x), level, jnp.zeros(())
+
+    def lattice(self, spacing: float) -> Points:
+        # Fibonacci's lattice: even in area.
+        count = max(4, round(4 * np.pi / spacing**2))
+        k = np.arange(count) + 0.5
+        height, turn = 1 - 2 * k / count, 2 * np.pi * _GOLDEN * k
+        across = np.sqrt(1 - height**2)
+        return np.stack([across * np.cos(turn), across * np.sin(turn), height], axis=1)
+
+    def drawn(self, z: np.ndarray) -> np.ndarray:
+        return z / np.linalg.norm(z, axis=-1, keepdims=True)
+
+
+class CorrelationAscent(eqx.Module):
+    """u ↦ ∇N(u) for the neural correlation function of a problem."""
+
+    problem: Problem
+
+    def __call__(self, u: Theta) -> Theta:
+        return jax.grad(self.problem.correlation)(u)
+
+
+class NegativeCorrelation(eqx.Module):
+    """u ↦ −N(u)."""
+
+    problem: Problem
+
+    def __call__(self, u: Theta) -> Scalar:
+        return -self.problem.correlation(u)
+
+
+class Balance(eqx.Module):
+    """θ ↦ the first of the problem's conserved quantities."""
+
+    problem: Problem
+
+    def __call__(self, theta: Theta) -> Scalar:
+        conserved = self.problem.balancedness(theta)
+        assert conserved is not None
+        return conserved.ravel()[0]
