@@ -1,4 +1,4 @@
-"""Early convergence: (a) approach to blow-up, (b) first-layer weights, (c) scaling laws."""
+"""Early convergence: (a) approach to blow-up, (b) first-layer weights, (c) scaling laws, (d) the flow on the sphere."""
 
 from typing import Any
 
@@ -7,7 +7,18 @@ import numpy as np
 import xarray
 from matplotlib.figure import Figure
 
-from gfsim.plotting import COLOURS, power_law, residuals, shades, style, weight_images
+from gfsim.plotting import (
+    COLOURS,
+    basin_palette,
+    power_law,
+    residuals,
+    shades,
+    sphere_points,
+    sphere_portrait,
+    style,
+    weight_images,
+)
+from gfsim.portraits import Portrait
 from gfsim.verification import fit_power_law
 from gfsim.verification.early_laws import direction_exponent
 
@@ -18,22 +29,50 @@ MARKS: dict[str, dict[str, Any]] = {
     "teacher L=7": {"marker": "v", "color": COLOURS["central"], "mfc": "none"},
 }
 NEURONS = 4
+NAMES = {
+    "streamlines": "correlation flow",
+    "stable manifold": "stable manifold of a saddle",
+    "unstable manifold": "unstable manifold",
+    "minimum": "maximum of N",
+    "saddle": "saddle of N",
+    "maximum": "minimum of N",
+    "degenerate": "w = 0, no Hessian",
+}
 
 
 def figure(record: xarray.Dataset, venue: str) -> Figure | None:
-    """Two rows: (a) in its two panels and (b); then (c), each law with its residuals below."""
+    """Three rows: (a) in its two panels and (b); then (c), each law with its residuals below; then (d)."""
     if "case" not in record.dims:
         # One point of a sweep: `gfsim fit` draws them together.
         return None
     with style(venue):
         width, _ = plt.rcParams["figure.figsize"]
-        fig: Any = plt.figure(figsize=(width, 0.78 * width))
-        upper, lower = fig.subfigures(2, 1, height_ratios=(1, 1.25))
+        fig: Any = plt.figure(figsize=(width, 1.14 * width))
+        upper, lower, last = fig.subfigures(3, 1, height_ratios=(1, 1.25, 1.05))
         left, right = upper.subfigures(1, 2, width_ratios=(2, 1.25))
         approach(left, record.sel(case="digits L=3"))
         weights(right, record)
         laws(lower, record)
+        sphere(last, record)
     return fig
+
+
+def sphere(fig, record: xarray.Dataset) -> None:
+    """The ascent of N on the directions of one neuron on two inputs, with random directions and their basins."""
+    *axes, beside = fig.subplots(1, 3, width_ratios=(1, 1, 0.62))
+    portrait = Portrait.from_xarray(record, "sphere")
+    artists = sphere_portrait(portrait, axes=axes, background="basin", names=("$w_1$", "$w_2$", "$a$"))
+    starts, labels = record["sphere_start"].values, record["sphere_label"].values
+    shown = {}
+    for label, colour in basin_palette(portrait).items():
+        own = starts[labels == label]
+        name = f"random directions, {100 * len(own) / len(starts):.0f} %"
+        shown[name] = sphere_points(own, axes, color=colour, mec="black", mew=0.3)[0]
+    shown |= {name: artist for half in artists for name, artist in half.items() if name in NAMES}
+    handles = {NAMES.get(name, name): artist for name, artist in shown.items()}
+    beside.axis("off")
+    beside.legend(handles.values(), handles.keys(), loc="center left", borderpad=0, borderaxespad=0)
+    axes[0].set_title("(d) directions of one neuron: ascent of N", loc="left")
 
 
 def approach(fig, record: xarray.Dataset) -> None:

@@ -1,4 +1,4 @@
-"""Saddle escape: (a) times, (b–d) the way from a saddle to the next critical set, (e, f) from a small start."""
+"""Saddle escape: (a) times, (b–d, g) the way from a saddle to the next critical set, (e, f) from a small start."""
 
 from typing import Any
 
@@ -7,8 +7,19 @@ import numpy as np
 import xarray
 from matplotlib.figure import Figure
 
-from gfsim.plotting import COLOURS, shades, style
+from gfsim.plotting import COLOURS, path, phase_portrait, shades, style
+from gfsim.portraits import Portrait
 
+NAMES = {
+    "flow, projected": "flow, projected to the plane",
+    "streamlines": "flow of the plane's own part",
+    "stable manifold": "stable manifold in the plane",
+    "unstable manifold": "unstable manifold in the plane",
+    "minimum": "minimum of L",
+    "saddle": "saddle of L",
+    "maximum": "maximum of L",
+    "degenerate": "degenerate point of L",
+}
 DYNAMICS = {"flow": ("o", COLOURS["flow"], "flow"), "descent": ("s", COLOURS["gradient descent"], "gradient descent")}
 
 
@@ -16,8 +27,8 @@ def figure(record: xarray.Dataset, venue: str) -> Figure:
     """Escape times; loss, eigenvalues and distance along the unstable manifold; norms from a small start; the limit."""
     with style(venue):
         width, _ = plt.rcParams["figure.figsize"]
-        fig: Any = plt.figure(figsize=(width, 0.74 * width))
-        upper, lower = fig.subfigures(2, 1)
+        fig: Any = plt.figure(figsize=(width, 1.14 * width))
+        upper, lower, last = fig.subfigures(3, 1, height_ratios=(1, 1, 1.1))
         axes = upper.subplots(1, 3)
         times(axes[0], record)
         loss(axes[1], record)
@@ -26,7 +37,22 @@ def figure(record: xarray.Dataset, venue: str) -> Figure:
         distance(axes[0], record)
         norms(axes[1], record)
         limit(axes[2], record)
+        plane(last, record)
     return fig
+
+
+def plane(fig, record: xarray.Dataset) -> None:
+    """The plane through the saddle and both ends, with the two paths that gradient flow takes out of it."""
+    ax, beside = fig.subplots(1, 2, width_ratios=(2, 1))
+    artists = phase_portrait(Portrait.from_xarray(record, "plane"), ax=ax)
+    for points, colour in zip(record["plane_path"].values, shades("flow", 2), strict=True):
+        artists["flow, projected"] = path(points, ax=ax, color=colour, lw=1.6)[0]
+    ax.set(xlabel="saddle to the end of $+u_{min}$", ylabel="across, to that of $-u_{min}$")
+    fig.colorbar(artists["background"], ax=ax, label="share of $\\nabla L$\nout of the plane", shrink=0.8)
+    shown = {name: artist for name, artist in artists.items() if name in NAMES}
+    beside.axis("off")
+    beside.legend(shown.values(), [NAMES[name] for name in shown], loc="center left", borderpad=0, borderaxespad=0)
+    ax.set_title("(g) the plane through the saddle and both ends", loc="left")
 
 
 def times(ax, record: xarray.Dataset) -> None:

@@ -15,6 +15,7 @@ import gfsim as gf
 from gfsim import landscape
 from gfsim.verification.early_laws import direction_law, size_laws
 from gfsim.verification.small_start import LINEAR, SmallStart, escapes, scatter, training, unit
+from gfsim.verification.sphere import correlation_sphere, sphere_laws
 from gfsim.workbench.parallel import in_parallel
 
 SHALLOW = ("digits L=3", "teacher L=3")
@@ -90,11 +91,12 @@ class EarlyConvergence(gf.Scenario):
             return self.simulate_ensemble([self])[0]
         names = CASES if self.deep else SHALLOW
         spread = [functools.partial(self.spread, case, width) for case, width in zip(SHALLOW, (2, 1), strict=True)]
-        parts = in_parallel([*(functools.partial(self.follow, case) for case in names), *spread, self.leaky])
-        cases = xarray.concat([laws for laws, *_ in parts[:-3]], dim=xarray.IndexVariable("case", list(names)))
+        sphere = lambda: (correlation_sphere(self.seed, self.directions),)  # noqa: E731
+        parts = in_parallel([*(functools.partial(self.follow, case) for case in names), *spread, self.leaky, sphere])
+        cases = xarray.concat([laws for laws, *_ in parts[:-4]], dim=xarray.IndexVariable("case", list(names)))
         turned = xarray.concat([part[1] for part in parts[:2]], dim="shallow")
-        samples = xarray.concat([part[0] for part in parts[-3:-1]], dim="sample")
-        return xarray.merge([cases, turned, samples, *parts[-1], parts[0][2]])
+        samples = xarray.concat([part[0] for part in parts[-4:-2]], dim="sample")
+        return xarray.merge([cases, turned, samples, *parts[-2], *parts[-1], parts[0][2]])
 
     def follow(self, case: str) -> tuple[xarray.Dataset, ...]:
         """The laws of one smooth case; of two layers also the turning to û, and of the digits the training."""
@@ -190,6 +192,7 @@ class EarlyConvergence(gf.Scenario):
             ("T* on the flow's own clock, error", "numerics", 0, own, 1e-7),
             ("digits: directions accounted for", SMALL, 1, known[0].mean(), 0.02),
             ("teacher: directions accounted for", SMALL, 1, known[1].mean(), 0.02),
+            *sphere_laws(record, SMALL),
             ("teacher, N(u0) > 0: collapse", SMALL, 0, collapsed[value > 0].mean(), 0.02),
             ("control, N(u0) < 0, v² > ‖w‖²/2: same", DERIVED, 1, collapsed[(value < 0) & stuck].mean(), 0.02),
         ]

@@ -16,6 +16,7 @@ from gfsim.problems import Problem
 from gfsim.problems.networks import TwoLayer
 from gfsim.simulation import Trajectory, events, every_step, log_spaced, observables, simulate
 from gfsim.types import Theta
+from gfsim.verification.escape_plane import escape_plane
 
 if TYPE_CHECKING:
     import xarray
@@ -139,7 +140,8 @@ def follow_unstable(
     """Both ways out of a saddle of a two-layer network along u_min, and where they end.
 
     `path_time`, `path_loss`, `path_eigenvalues` (all of them) and `path_distance` to the branches over `narrow`, all
-    (side, row); `end_neurons` (−1 at infinity) and `end_gradient` (side,); `saddle_loss`, `saddle_inertia`.
+    (side, row); the portrait of the plane through the saddle and both ends (`escape_plane`); `end_neurons` (−1 at
+    infinity) and `end_gradient` (side,); `saddle_loss`, `saddle_inertia`.
     """
     import xarray
 
@@ -160,4 +162,4 @@ def follow_unstable(
         },
         {"sign": ["+", "-", "0"]},
     )
-    return record, ends
+    return record.merge(escape_plane(problem, point, runs, [end.point for end in ends])), ends

@@ -13,7 +13,7 @@ import xarray
 import gfsim as gf
 from figures.early_convergence import figure
 from scenarios.early_convergence import CASES, EarlyConvergence
-from tests.drawing import check_figure
+from tests.drawing import check_figure, made_up_portrait
 
 N_STAR, KAPPA, T_STAR = 0.5, (0.8, 1.1), 3.0
 
@@ -71,9 +71,14 @@ def lawful_record() -> xarray.Dataset:
             "weights": (("moment", "neuron", "pixel"), np.linspace(-1, 1, 3 * 6 * 64).reshape(3, 6, 64)),
             "moment_norm": ("moment", np.array([0.01, 0.1, 1.0])),
             "large_misalignment": 0.35,
+            "sphere_start": (
+                ("direction", "sphere_axis"),
+                np.tile(np.concatenate([np.eye(3), -np.eye(3)[:1]]), (10, 1)),
+            ),
+            "sphere_label": ("direction", np.tile([0, 0, 2, 2], 10)),
         },
         {"case": list(CASES)},
-    )
+    ).merge(made_up_portrait(spherical=True).to_xarray("sphere"))
 
 
 def verdicts(record: xarray.Dataset) -> dict[str, bool]:
@@ -120,7 +125,8 @@ def test_every_claim_reacts(record, name):
 
 
 GIVEN = {"degree", "ladder", "delta", "escape_norm", "leaky_delta", "initial_value", "balance"}
-DRAWN = {"weights", "moment_norm", "path"}
+SPHERE = {name for name in lawful_record().data_vars if name.startswith("sphere_")}
+DRAWN = {"weights", "moment_norm", "path"} | SPHERE - {"sphere_gradient_norm", "sphere_label"}
 
 
 @pytest.mark.parametrize("name", sorted(set(lawful_record().data_vars) - GIVEN - DRAWN - {"label"}))
@@ -160,7 +166,7 @@ def test_starts_point_uphill(case):
 
 @pytest.mark.parametrize("venue", ["neurips", "icml", "beamer"])
 def test_figure(record, venue):
-    check_figure(figure, record, venue, 2 + 12 + 6)
+    check_figure(figure, record, venue, 2 + 12 + 6 + 3)
 
 
 def test_without_the_deep_cases(record):

@@ -8,7 +8,7 @@ import xarray
 
 from figures.saddle_escape import figure
 from scenarios.saddle_escape import EPSILONS, SADDLES, SaddleEscape
-from tests.drawing import check_figure
+from tests.drawing import check_figure, made_up_portrait
 
 RATE, STEP = np.array([0.1, 0.4, 0.5]), np.array([0.1, 0.2, 0.1])
 
@@ -34,6 +34,10 @@ def record() -> xarray.Dataset:
             "end_gradient": ("side", [1e-16, 1e-16]),
             "saddle_loss": 0.2,
             "saddle_inertia": ("sign", np.array([2, 1, 0])),
+            "plane_path": (
+                ("side", "row", "plane_axis"),
+                np.stack([rows, rows**2, -rows, rows], axis=1).reshape(2, 30, 2),
+            ),
             "tau": ("moment", rows),
             "loss": ("moment", 1.01 - rows),
             "norms": (("moment", "neuron"), 1e-3 * np.exp(rows[:, None] * np.arange(1, 5))),
@@ -47,7 +51,7 @@ def record() -> xarray.Dataset:
             "halved": ("halving", 0.04 * 0.5 ** np.arange(4)),
         },
         {"saddle": list(SADDLES), "epsilon": EPSILONS, "dynamics": ["flow", "descent"], "sign": ["+", "-", "0"]},
-    )
+    ).merge(made_up_portrait().to_xarray("plane"))
 
 
 def failed(record: xarray.Dataset) -> list[str]:
@@ -88,4 +92,4 @@ def test_bad_input_is_one_line():
 
 
 def test_figure(record):
-    check_figure(figure, record, "icml", 6)
+    check_figure(figure, record, "icml", 6 + 3)
