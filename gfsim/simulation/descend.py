@@ -13,7 +13,7 @@ from gfsim.dynamics.central import AbstractCentralFlow
 from gfsim.dynamics.descent import AbstractDescent
 from gfsim.placement import on_host
 from gfsim.simulation.checkpoint import Checkpoint
-from gfsim.simulation.events import AbstractEvent
+from gfsim.simulation.events import AbstractEvent, values
 from gfsim.simulation.outcome import Outcome
 from gfsim.simulation.progress import LogTimeMeter
 from gfsim.simulation.save import EveryStep, SaveAt
@@ -32,9 +32,8 @@ class Walk(eqx.Module):
     happened: Bool[Array, " events"]
 
 
-def _events(descent: AbstractDescent, events: tuple[AbstractEvent, ...], state: PyTree) -> Bool[Array, " events"]:
-    theta = descent.parameters(state)
-    return jnp.array([event.value(descent.problem, theta) >= 0 for event in events], bool)
+def _happened(descent: AbstractDescent, events: tuple[AbstractEvent, ...], state: PyTree) -> Bool[Array, " events"]:
+    return values(events, descent.problem, descent.parameters(state)) >= 0
 
 
 def _finite(descent: AbstractDescent, state: PyTree) -> Bool[Array, ""]:
@@ -54,7 +53,7 @@ def begin(
         if every:
             kept = kept.at[0].set(descent.parameters(state))
         count = jnp.zeros((), int)
-        walk = Walk(count, state, state, count + int(every), kept, _events(descent, events, state))
+        walk = Walk(count, state, state, count + int(every), kept, _happened(descent, events, state))
         finite = jnp.isfinite(descent.problem.loss(theta0)) & jnp.all(jnp.isfinite(descent.problem.grad(theta0)))
         return walk, finite
 
@@ -77,7 +76,7 @@ def advance(
 
     def step(walk: Walk) -> Walk:
         state = descent.step(walk.count, walk.state)
-        return Walk(walk.count + 1, state, walk.state, walk.saved, walk.kept, _events(descent, events, state))
+        return Walk(walk.count + 1, state, walk.state, walk.saved, walk.kept, _happened(descent, events, state))
 
     def step_and_keep(walk: Walk) -> Walk:
         walk = step(walk)

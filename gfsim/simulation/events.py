@@ -54,6 +54,11 @@ def as_tuple(until: "AbstractEvent | AnyOf | None") -> tuple[AbstractEvent, ...]
     raise TypeError(f"until must be an event of gfsim.events or several joined with |, was {until!r}")
 
 
+def values(events: tuple[AbstractEvent, ...], problem: Problem, theta: Theta) -> Float[Array, " events"]:
+    """The value of each event at θ."""
+    return jnp.array([event.value(problem, theta) for event in events], float)
+
+
 class _NormReaches(AbstractEvent):
     outcome: Outcome = eqx.field(static=True)
     threshold: Float[Array, ""]

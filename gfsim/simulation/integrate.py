@@ -17,7 +17,7 @@ import optimistix as optx
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from gfsim.dynamics.base import AbstractFlow
-from gfsim.simulation.events import AbstractEvent
+from gfsim.simulation.events import AbstractEvent, values
 from gfsim.simulation.step_control import Tolerance, first_step, next_step
 from gfsim.solvers.base import AbstractFlowSolver
 from gfsim.solvers.tableau import evaluations_per_step
@@ -115,7 +115,7 @@ def begin(
         energy_scale=jnp.abs(potential),
     )
     finite = jnp.isfinite(potential) & jnp.isfinite(optx.two_norm(slope))
-    return mount(flow, solver, motion), y, finite, _event_values(flow, events, y) >= 0
+    return mount(flow, solver, motion), y, finite, values(events, flow.problem, flow.parameters(y.state)) >= 0
 
 
 def _order(solver: dfx.AbstractSolver, terms: dfx.ODETerm) -> int:
@@ -138,11 +138,6 @@ def mount(flow: AbstractFlow, solver: dfx.AbstractSolver, motion: Motion) -> Mot
         products=motion.products + products,
     )
     return _strong(mounted)
-
-
-def _event_values(flow: AbstractFlow, events: tuple[AbstractEvent, ...], y: Carried) -> Float[Array, " events"]:
-    theta = flow.parameters(y.state)
-    return jnp.array([event.value(flow.problem, theta) for event in events])
 
 
 def _strong(tree: PyTree) -> PyTree:
@@ -209,7 +204,7 @@ def attempt(
 
     crossed = jnp.zeros((), bool)
     if events:
-        crossed = good & motion.watching & jnp.any(_event_values(flow, events, y) >= 0)
+        crossed = good & motion.watching & jnp.any(values(events, flow.problem, flow.parameters(y.state)) >= 0)
     kept = good & ~crossed
 
     proposal = next_step(step, ratio, order, good, motion.last_step, motion.last_error)

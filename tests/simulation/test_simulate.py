@@ -123,7 +123,7 @@ def test_saves_past_the_end_are_dropped_and_the_event_state_is_the_last_row(syst
     assert trajectory.t.size == int(expected / (system.t1 / 40)) + 2
 
 
-@pytest.mark.parametrize("solver", [RKC(), dfx.Tsit5(), dfx.Dopri8()], ids=["RKC", "Tsit5", "Dopri8"])
+@pytest.mark.parametrize("solver", [RKC(), BDF(), dfx.Tsit5(), dfx.Dopri8()], ids=["RKC", "BDF", "Tsit5", "Dopri8"])
 def test_each_event_is_located(systems, solver):
     system = systems["balanced product"]
     p0, grow = 1e-4, lambda p: float(np.log(p * (1 - p0) / (p0 * (1 - p))) / 2)  # t at which ab = p
