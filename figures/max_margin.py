@@ -16,6 +16,7 @@ MARKS: dict[str, dict[str, Any]] = {
     "two layers L=3": {"color": COLOURS["gradient descent"], "marker": "^"},
     "three layers L=7": {"color": COLOURS["central"], "marker": "v"},
     "digits L=1": {"color": COLOURS["other"], "marker": "D"},
+    "digits L=3": {"color": COLOURS["correlation flow"], "marker": "P"},
 }
 
 
@@ -55,7 +56,7 @@ def figure(record: xarray.Dataset, venue: str) -> Figure:
             ax.set_xlim(1, 1.5e6)
         for ax in axes.ravel()[[2, 3, 4]]:
             ax.set_xlabel("log t")
-        fig.legend(*axes[0, 2].get_legend_handles_labels(), loc="outside upper center", ncols=6)
+        fig.legend(*axes[0, 2].get_legend_handles_labels(), loc="outside upper center", ncols=4)
     return fig
 
 

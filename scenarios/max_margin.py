@@ -16,12 +16,13 @@ from gfsim.verification.late_laws import DERIVED, SETTLING, SOURCE, late_laws, l
 from gfsim.verification.late_laws import LINEAR as SOUDRY
 from gfsim.workbench.parallel import in_parallel
 
-LINEAR, LAYERS, NEURONS, DEEP, DIGITS = CASES = (
+LINEAR, LAYERS, NEURONS, DEEP, DIGITS, DIGIT_NEURONS = CASES = (
     "linear L=1",
     "linear L=2",
     "two layers L=3",
     "three layers L=7",
     "digits L=1",
+    "digits L=3",
 )
 
 
@@ -67,7 +68,7 @@ class MaxMargin(gf.Scenario):
     depth: float = 1e6
     """−log-loss at which the runs on Gaussians end."""
     digits_depth: float = 1e5
-    """−log-loss at which the run on the digits ends."""
+    """−log-loss at which the linear run on the digits ends; four neurons go to a tenth of it."""
     width: int = 8
     """Hidden neurons of the two-layer networks."""
     cases: tuple[str, ...] = CASES
@@ -97,7 +98,7 @@ class MaxMargin(gf.Scenario):
     def problem(self, case: str) -> gf.Problem:
         """Two Gaussian classes in 7 dimensions, or the digits 3 and 5; the summed exponential loss."""
         key, square = jax.random.key(self.seed), gf.networks.ReLUPower(2)
-        if case == DIGITS:
+        if case in (DIGITS, DIGIT_NEURONS):
             data = gf.data.digits((3, 5))
         else:
             means = jnp.zeros((2, 7)).at[:, :2].set(jnp.array([[1.0, 0.5], [-1.0, 0.5]]))
@@ -106,6 +107,7 @@ class MaxMargin(gf.Scenario):
             LINEAR: lambda: gf.networks.DeepLinear((7, 1), key=key),
             DIGITS: lambda: gf.networks.DeepLinear((64, 1), key=key),
             LAYERS: lambda: gf.networks.DeepLinear((7, 5, 1), key=key),
+            DIGIT_NEURONS: lambda: gf.networks.TwoLayer(64, 4, square, key=key),
             DEEP: lambda: gf.networks.FeedForward((7, 6, 5, 1), square, key=key),
         }.get(case, lambda: gf.networks.TwoLayer(data.d, self.width, square, key=key))()
         return gf.Problem(network, data, gf.losses.Exponential("sum"))
@@ -113,7 +115,7 @@ class MaxMargin(gf.Scenario):
     def follow(self, case: str) -> xarray.Dataset:
         """One network to the end: rows of the flow, and the KKT point that it goes to."""
         problem = self.problem(case)
-        depth = self.digits_depth if case == DIGITS else self.depth
+        depth = {DIGITS: self.digits_depth, DIGIT_NEURONS: self.digits_depth / 10}.get(case, self.depth)
         run = infinity.run_to(problem, depth, self.rtol, infinity.OBSERVED)
         record = infinity.described(problem, run)
         self.announce(f"{case}: {run.outcome}, {run.stats['steps']} steps, {record['limit_type'].item()}")

@@ -15,7 +15,14 @@ from gfsim.verification.infinity import largest_fall, turning
 from scenarios.max_margin import MaxMargin, Spiral
 from tests.drawing import check_figure
 
-DEGREES = {"linear L=1": 1, "linear L=2": 2, "two layers L=3": 3, "three layers L=7": 7, "digits L=1": 1}
+DEGREES = {
+    "linear L=1": 1,
+    "linear L=2": 2,
+    "two layers L=3": 3,
+    "three layers L=7": 7,
+    "digits L=1": 1,
+    "digits L=3": 3,
+}
 MARGIN = 0.5
 
 
