@@ -21,7 +21,7 @@ else
 INSTALL := $(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --build-constraint constraints.txt
 endif
 
-.PHONY: demo test figures check lint verify bench clean
+.PHONY: demo test figures check lint docs verify bench clean
 
 $(STAMPS)/venv:
 	@echo "creating .venv"
@@ -35,7 +35,7 @@ $(STAMPS)/run: $(STAMPS)/venv pyproject.toml constraints.txt
 	@$(INSTALL) --editable .
 	@touch $@
 
-$(STAMPS)/test $(STAMPS)/lint: $(STAMPS)/%: $(STAMPS)/run
+$(STAMPS)/test $(STAMPS)/lint $(STAMPS)/docs: $(STAMPS)/%: $(STAMPS)/run
 	@echo "installing the group $*"
 	@$(INSTALL) --group $*
 	@touch $@
@@ -47,7 +47,8 @@ test: $(STAMPS)/test
 	@$(BIN)/python -m pytest -n 2
 
 figures: $(STAMPS)/run
-	@failed=0; for file in $(wildcard scenarios/*.py); do $(BIN)/gfsim run $$file || failed=1; done; exit $$failed
+	@failed=0; for file in $(wildcard scenarios/*.py); do $(BIN)/gfsim run $$file || failed=1; done; \
+	$(BIN)/python docs/write_gallery.py && exit $$failed
 
 lint: $(STAMPS)/test $(STAMPS)/lint
 	@$(BIN)/ruff check .
@@ -55,7 +56,11 @@ lint: $(STAMPS)/test $(STAMPS)/lint
 	@$(BIN)/pyright
 	@$(BIN)/lint-imports --no-logo
 
-check: lint
+docs: $(STAMPS)/docs
+	@$(BIN)/mkdocs build --strict --quiet
+	@echo "documentation: site/index.html"
+
+check: lint docs
 	@failed=0; for file in $(wildcard scenarios/*.py); do $(BIN)/gfsim run $$file --reduced || failed=1; done; exit $$failed
 	@$(BIN)/python -m pytest -n 2
 
@@ -68,4 +73,4 @@ bench: $(STAMPS)/test
 	@$(BIN)/python -m benchmarks.portraits
 
 clean:
-	rm -rf .venv records figures-out figures/out
+	rm -rf .venv records figures-out figures/out site

@@ -72,7 +72,10 @@ def polish(problem: Problem, theta: Theta, tolerance: float = 1e-12, reach: floa
 def critical_points(
     problem: Problem, starts: Float[Array, "starts P"], tolerance: float = 1e-12, reach: float = 0.1
 ) -> list[CriticalPoint]:
-    """`polish` from many starts at once, without those from which no critical point is found."""
+    """`polish` from many starts (rows, in R^P) at once, without those from which no critical point is found.
+
+    `tolerance` and `reach` are those of `polish`. The points come in the order of their starts, repetitions included.
+    """
     found = []
     for start, end, size in zip(starts, *_solve_all(problem, starts), strict=True):
         with contextlib.suppress(ValueError):

@@ -44,7 +44,10 @@ def strata(r: int, m: int, d: int) -> dict[Stratum, list[Partition]]:
 
 
 def connections(r: int, m: int, d: int) -> list[tuple[Stratum, Stratum]]:
-    """The graph of strata: C^{r,l} meets C^{r,l+1} where an output weight is zero and the input weights are equal."""
+    """The graph of strata: C^{r,l} meets C^{r,l+1} where an output weight is zero and the input weights are equal.
+
+    Its edges as pairs (C^{r,l}, C^{r',l'}), for networks of m neurons with inputs in R^d, reducible to r.
+    """
     every = list(strata(r, m, d))
     return list(itertools.pairwise(every))
 
@@ -145,7 +148,10 @@ def _dead_correlations(problem: Problem, rows: Float[Array, "rows d"]) -> Float[
 
 
 def dead_weights(problem: Problem, start: Point, end: Point, grid: int = 400) -> Float[np.ndarray, "zeros d"]:
-    """The zeros of φ on the segment from `start` to `end` at which it changes sign between `grid` points."""
+    """The zeros of φ on the segment from `start` to `end` at which it changes sign between `grid` points.
+
+    Shape (zeros, d), in their order along the segment: input weights that a dead neuron of a critical point may have.
+    """
     start, along = np.asarray(start, float), np.asarray(end, float) - np.asarray(start, float)
     places = np.linspace(0.0, 1.0, grid)
     rows = jnp.asarray(start + places[:, None] * along)

@@ -44,7 +44,10 @@ def residuals(
     ax: Axes | None = None,
     **marks: Any,
 ) -> Line2D:
-    """y/(prefactor·x^exponent) − 1 in percent against x, for the same arguments as `power_law`."""
+    """y/(prefactor·x^exponent) − 1 in percent against x, for the same arguments as `power_law`.
+
+    Returns the artist of the points; x is logarithmic, and a line marks zero.
+    """
     ax = plt.gca() if ax is None else ax
     x, y = np.asarray(x, float), np.asarray(y, float)
     if prefactor is None:
@@ -56,7 +59,10 @@ def residuals(
 
 
 def weight_images(weights: ArrayLike, limit: float, *, axes: ArrayLike) -> list[Any]:
-    """Each row of `weights` as a square image on one of `axes`, red positive and blue negative up to ±limit."""
+    """Each row of `weights` as a square image on one of `axes`, red positive and blue negative up to ±limit.
+
+    `weights` has shape (images, side²); `axes` holds as many axes or more. Returns the images.
+    """
     images = []
     for row, ax in zip(np.asarray(weights), np.asarray(axes, dtype=object).ravel(), strict=True):
         side = round(row.size**0.5)

@@ -44,7 +44,7 @@ class AnyOf(eqx.Module):
 
 
 def as_tuple(until: "AbstractEvent | AnyOf | None") -> tuple[AbstractEvent, ...]:
-    """The events of an `until` argument."""
+    """The events of an `until` argument. Raises TypeError for anything else."""
     if until is None:
         return ()
     if isinstance(until, AnyOf):
@@ -100,24 +100,24 @@ class _SharpnessReaches(AbstractEvent):
 
 
 def norm_reaches(r: float) -> AbstractEvent:
-    """‖θ‖₂ ≥ r, r > 0."""
+    """‖θ‖₂ ≥ r. Raises TypeError or ValueError unless r is a positive finite number."""
     return _NormReaches(Outcome.norm_reaches, _positive("r", r))
 
 
 def loss_below(l: float) -> AbstractEvent:
-    """L(θ) ≤ l, l > 0."""
+    """L(θ) ≤ l. Raises TypeError or ValueError unless l is a positive finite number."""
     return _LogLossBelow(Outcome.loss_below, jax.device_put(np.log(_positive("l", l))))
 
 
 def log_loss_below(l: float) -> AbstractEvent:
-    """log L(θ) ≤ l, in the log domain: l may be −1e6."""
+    """log L(θ) ≤ l, in the log domain: l may be −1e6. Raises TypeError or ValueError unless l is a finite number."""
     if not np.isfinite(real_number("l", l)):
         raise ValueError(f"l must be finite, was {l}")
     return _LogLossBelow(Outcome.log_loss_below, jax.device_put(np.asarray(l, float)))
 
 
 def gradient_below(g: float) -> AbstractEvent:
-    """‖∇L(θ)‖₂ ≤ g, g > 0."""
+    """‖∇L(θ)‖₂ ≤ g. Raises TypeError or ValueError unless g is a positive finite number."""
     return _GradientBelow(Outcome.gradient_below, _positive("g", g))
 
 

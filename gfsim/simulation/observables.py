@@ -67,7 +67,10 @@ def correlation(problem: Problem, theta: Theta) -> Scalar:
 
 
 def balancedness(problem: Problem, theta: Theta) -> Float[Array, " quantities"]:
-    """The network's quantities that gradient flow of any loss conserves (‖w_j‖² − p a_j² per neuron, …)."""
+    """The network's quantities that gradient flow of any loss conserves (‖w_j‖² − p a_j² per neuron, …).
+
+    Raises ValueError for a network without such quantities.
+    """
     value = problem.balancedness(theta)
     if value is None:
         raise ValueError("balancedness needs a network with conserved quantities; this problem's has none")
@@ -75,7 +78,10 @@ def balancedness(problem: Problem, theta: Theta) -> Float[Array, " quantities"]:
 
 
 def weight_rank(problem: Problem, theta: Theta) -> Float[Array, " layers"]:
-    """σ₂/σ₁ of every weight matrix with at least two rows and columns: 0 where a layer has rank one."""
+    """σ₂/σ₁ of every weight matrix with at least two rows and columns: 0 where a layer has rank one.
+
+    Raises ValueError for a network without such a matrix.
+    """
     matrices = [w for w in jax.tree.leaves(problem.network_at(theta)) if w.ndim == 2 and min(w.shape) > 1]
     if not matrices:
         raise ValueError("weight_rank needs a network with a weight matrix of at least 2×2; this problem's has none")

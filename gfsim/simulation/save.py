@@ -27,7 +27,10 @@ class EveryStep(eqx.Module):
 
 
 def log_spaced(t0: float, t1: float, n: int) -> SaveAt:
-    """n clock values from t0 to t1, evenly spaced in log t, 0 < t0 < t1."""
+    """n clock values from t0 to t1, evenly spaced in log t, both ends included; in units of the dynamics' own clock.
+
+    Raises TypeError or ValueError unless 0 < t0 < t1 are finite numbers and n is an integer of at least 2.
+    """
     if not 0 < real_number("t0", t0) < real_number("t1", t1) < np.inf:
         raise ValueError(f"t0, t1 must satisfy 0 < t0 < t1 < inf, were {t0}, {t1}")
     times = np.geomspace(t0, t1, _count(n))
@@ -36,7 +39,10 @@ def log_spaced(t0: float, t1: float, n: int) -> SaveAt:
 
 
 def linear_spaced(t0: float, t1: float, n: int) -> SaveAt:
-    """n clock values from t0 to t1, evenly spaced, 0 ≤ t0 < t1."""
+    """n clock values from t0 to t1, evenly spaced, both ends included; in units of the dynamics' own clock.
+
+    Raises TypeError or ValueError unless 0 ≤ t0 < t1 are finite numbers and n is an integer of at least 2.
+    """
     if not 0 <= real_number("t0", t0) < real_number("t1", t1) < np.inf:
         raise ValueError(f"t0, t1 must satisfy 0 <= t0 < t1 < inf, were {t0}, {t1}")
     return SaveAt(np.linspace(t0, t1, _count(n)))

@@ -74,7 +74,10 @@ class Shadow:
 
 
 def shadow_error(lift: CopyMap, narrow: Trajectory, wide: Trajectory) -> Float[np.ndarray, "times"]:
-    """‖η − Tθ‖ at every row, absolute. Raises ValueError for different numbers of rows, as after an early end."""
+    """‖η − Tθ‖ at every row, absolute: how far the wide run is from the lifted narrow one.
+
+    Raises ValueError for different numbers of rows, as after an early end.
+    """
     if narrow.theta.shape[0] != wide.theta.shape[0]:
         counts = narrow.theta.shape[0], wide.theta.shape[0]
         raise ValueError(f"wide: must have the {counts[0]} rows of narrow, had {counts[1]}")
