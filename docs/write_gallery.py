@@ -4,6 +4,7 @@ python docs/write_gallery.py [RECORDS [FIGURES]]
 """
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -35,7 +36,8 @@ def page(listing: Listing, record: xarray.Dataset) -> str:
     summary, *rest = listing.docstring.strip().split("\n\n")
     holding = sum(claim["holds"] for claim in claims)
     rows = "\n".join(claim_row(claim) for claim in claims)
-    body = "\n\n".join("\n".join(line + "  " for line in part.splitlines()) for part in rest)
+    # Source and run time stand on lines of their own.
+    body = re.sub(r"(?<!\n)\n(?=Source:|Run time:)", "  \n", "\n\n".join(rest))
     return f"""# {listing.name}
 
 <!-- Written by docs/write_gallery.py from the scenario's docstring and its record. -->
