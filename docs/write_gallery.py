@@ -25,7 +25,7 @@ def small(figure: Path, path: Path) -> None:
     image = Image.open(figure).convert("RGB")
     image = image.resize((WIDTH, round(image.height * WIDTH / image.width)), Image.Resampling.LANCZOS)
     for colours in (128, 64, 32, 16):
-        image.quantize(colours, dither=Image.Dither.NONE).save(path, optimize=True)
+        image.quantize(colours, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(path, optimize=True)
         if path.stat().st_size <= LARGEST:
             return
 
@@ -73,7 +73,7 @@ def contact_sheet(figures: list[Path]) -> None:
         left, top = i % columns * width, i // columns * (height + label)
         pen.text((left + 5, top + 4), figure.stem, "black")
         sheet.paste(image, (left + 5, top + label))
-    sheet.quantize(64, dither=Image.Dither.NONE).save(DOCS / "gallery" / "contact-sheet.png", optimize=True)
+    sheet.quantize(128, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(DOCS / "gallery" / "contact-sheet.png", optimize=True)
 
 
 def main() -> int:
