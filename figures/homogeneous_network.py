@@ -42,13 +42,13 @@ def errors(ax, record: xarray.Dataset) -> None:
 
 def portrait(ax, record: xarray.Dataset) -> None:
     """An orbit of the learned field, its image under d(ln ½), and the orbits of the dilation."""
-    orbit, s = record["orbit"].values, np.linspace(-6, 0.5, 200)
+    orbit, s = record["orbit"].values, np.linspace(-6, 0.2, 200)
     for k, angle in enumerate(np.arange(12) * np.pi / 6):
         ray = np.stack([np.cos(angle) * np.exp(2 * s), np.sin(angle) * np.exp(s)])
         ax.plot(*ray, color=COLOURS["reference"], lw=0.4, label="dilation" if k == 0 else None)
     ax.plot(*orbit.T, color=COLOURS["flow"], label="learned field, μ = 0")
     ax.plot(*(orbit * [0.25, 0.5]).T, color=COLOURS["other"], label="its image under $d(-\\ln 2)$")
-    ax.set(xlabel="$x_1$", ylabel="$x_2$", xlim=(-1.1, 1.1), ylim=(-1.1, 2.1))
+    ax.set(xlabel="$x_1$", ylabel="$x_2$", xlim=(-1.1, 1.1), ylim=(-1.1, 2.5))
     ax.legend(loc="upper left", borderpad=0)
     ax.set_title("(b) phase portrait", loc="left")
 
@@ -62,7 +62,7 @@ def classes(ax, record: xarray.Dataset) -> None:
         ratio = factor**-mu
         elapsed = period * (k if mu == 0 else (ratio**k - 1) / (ratio - 1))
         ax.semilogy(times[0] + elapsed, sizes[0] * factor**k, **THEORY, label="laws" if mu == 0 else None)
-        ax.semilogy(times, sizes, marker, ms=3.5, color=colour, label=f"μ = {mu:g}")
+        ax.semilogy(times, sizes, marker, ms=3.5, color=colour, label=f"μ = {mu:g}".replace("-", "−"))
     ax.set(xlabel="time $t$", ylabel="$\\|x\\|_d$ at returns")
     ax.legend(loc="upper right", borderpad=0)
     ax.set_title("(c) finite time, exponential, algebraic", loc="left")

@@ -57,7 +57,7 @@ class HomogeneousNetworks(gf.Scenario):
             raise ValueError(f"shapes must lie between 60 and 1000, was {self.shapes}")
 
     def reduced(self):
-        return dataclasses.replace(self, least=4e-7, shapes=60)
+        return dataclasses.replace(self, least=2.5e-7, shapes=60)
 
     def simulate(self) -> xarray.Dataset:
         parts = (self.circle, self.zoom, self.field, self.norm, self.mistakes)
