@@ -54,7 +54,7 @@ def field(x: np.ndarray) -> np.ndarray:
 
 def batched(network, x: np.ndarray) -> np.ndarray:
     """The network at every row."""
-    return np.asarray(_over_rows(network, x))
+    return np.asarray(_over_rows(network, jnp.asarray(x)))
 
 
 @eqx.filter_jit
