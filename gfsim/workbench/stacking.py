@@ -23,10 +23,15 @@ def stack(parts: "Sequence[xarray.Dataset]") -> "xarray.Dataset":
     import xarray
 
     sizes = [part.sizes["run"] for part in parts]
-    columns = [{str(name): _plain(part[name]) for name in part.variables if name not in part.indexes} for part in parts]
+    # Looked up once: xarray makes them anew each time.
+    indexes = [dict(part.indexes) for part in parts]
+    columns = [
+        {str(name): _plain(variable) for name, variable in part.variables.items() if name not in index}
+        for part, index in zip(parts, indexes, strict=True)
+    ]
     labels: dict[str, np.ndarray] = {}
-    for dim in dict.fromkeys(str(dim) for part in parts for dim in part.indexes):
-        own = [np.asarray(part.indexes[dim]) if dim in part.indexes else None for part in parts]
+    for dim in dict.fromkeys(str(dim) for index in indexes for dim in index):
+        own = [np.asarray(index[dim]) if dim in index else None for index in indexes]
         known = [values for values in own if values is not None]
         split = any(f"{dim}_of_run" in column for column in columns)
         if not split and all(np.array_equal(values, known[0]) for values in known):
@@ -38,13 +43,13 @@ def stack(parts: "Sequence[xarray.Dataset]") -> "xarray.Dataset":
                 if values is not None:
                     column[f"{dim}_of_run"] = (("run", dim), np.tile(values, (size, 1)))
     names = dict.fromkeys(name for column in columns for name in column)
-    places = [{str(dim): index for dim, index in part.indexes.items() if dim in labels} for part in parts]
+    places = [{str(dim): own for dim, own in index.items() if dim in labels} for index in indexes]
     return xarray.Dataset(
         {name: _joined(name, [column.get(name) for column in columns], sizes, labels, places) for name in names}, labels
     )
 
 
-def _plain(array: "xarray.DataArray") -> Variable:
+def _plain(array: "xarray.Variable") -> Variable:
     values = array.values
     return tuple(map(str, array.dims)), values.astype(object) if values.dtype.kind in "UT" else values
 

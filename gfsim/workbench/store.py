@@ -40,19 +40,17 @@ class Row:
         import xarray
 
         data = xarray.Dataset() if self.data is None else self.data
-        attributes = {name: value for name, value in data.attrs.items() if name not in data.variables}
-        data = data.assign({name: ((), value) for name, value in attributes.items()}).drop_attrs()
+        fields, indexes = json.loads(self.configuration), dict(data.indexes)
         status = FAILED if self.data is None else DONE
         texts = zip(_OWN, (self.identity, self.configuration, status, self.reason), strict=True)
-        fields = json.loads(self.configuration)
-        renamed = {name: f"result_{name}" for name in data.variables if name in fields and name not in data.dims}
-        columns = {name: np.array(text, dtype=object) for name, text in texts}
-        rows = {
-            name: (("run", *variable.dims), variable.values[None])
-            for name, variable in data.rename(renamed).assign(columns).variables.items()
-            if name not in data.indexes
-        }
-        return xarray.Dataset(rows, {dim: data[dim].values for dim in data.indexes})
+        rows: dict[str, Any] = {name: (("run",), np.array([text], dtype=object)) for name, text in texts}
+        rows |= {str(name): (("run",), np.array([value])) for name, value in data.attrs.items()}
+        for name, variable in data.variables.items():
+            if name not in indexes:
+                # A field is a coordinate of the sweep.
+                kept = f"result_{name}" if name in fields else str(name)
+                rows[kept] = (("run", *variable.dims), variable.values[None])
+        return xarray.Dataset(rows, {dim: index.to_numpy() for dim, index in indexes.items()})
 
 
 def stage(folder: Path, name: str, rows: Sequence[Row]) -> None:
