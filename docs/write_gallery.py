@@ -73,7 +73,9 @@ def contact_sheet(figures: list[Path]) -> None:
         left, top = i % columns * width, i // columns * (height + label)
         pen.text((left + 5, top + 4), figure.stem, "black")
         sheet.paste(image, (left + 5, top + label))
-    sheet.quantize(128, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(DOCS / "gallery" / "contact-sheet.png", optimize=True)
+    sheet.quantize(128, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+        DOCS / "gallery" / "contact-sheet.png", optimize=True
+    )
 
 
 def main() -> int:

@@ -207,7 +207,7 @@ def escapes(
     until = events.norm_reaches(norm)
     run = simulate(
         GradientFlow(problem),
-        jnp.asarray(scales[:, None] * starts),
+        jnp.asarray(scales)[:, None] * starts,
         float(latest),
         until=until,
         solver=dfx.Dopri8(),

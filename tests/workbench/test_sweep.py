@@ -198,7 +198,7 @@ def test_a_full_disk_is_one_line_and_costs_nothing_finished(folder, capsys):
     try:
         swept(capsys, "--seeds", "0:3", "--out", "small")
         before = (mounted / "drop-sweep.nc").read_bytes()
-        assert main(["sweep", "drop.py", "--json", "--grid", "points=100000", "--seeds", "0:3", "--out", "small"]) == 2
+        assert main(["sweep", "drop.py", "--json", "--grid", "points=200000", "--seeds", "0:3", "--out", "small"]) == 2
         err = capsys.readouterr().err
         assert re.fullmatch("gfsim: .*/small/drop-sweep.* could not be written .* MB are free\n", err)
         assert (mounted / "drop-sweep.nc").read_bytes() == before
