@@ -50,7 +50,8 @@ def equilibria(surface: AbstractSurface, speed: float) -> Equilibria:
 
     An eigenvalue is zero below 1e-6 of `speed` per side of the drawing.
     """
-    starts = jnp.asarray(surface.lattice(_STARTS))
+    # The sphere is larger than the unit square, and is searched as finely for its size.
+    starts = jnp.asarray(surface.lattice(_STARTS if surface.lattice(1.0).shape[1] == 2 else 3 * _STARTS))
     found, sizes, norms, still = (np.asarray(x) for x in _zeros(surface, starts))
     # A start that is at rest already lies in a region without motion, such as that of a dead ReLU.
     kept = (sizes <= 1e-10 * speed) & (norms < CRITICAL) & ~still & np.asarray(surface.inside(jnp.asarray(found)))

@@ -32,7 +32,7 @@ def correlation_sphere(seed: int, directions: int) -> "xarray.Dataset":
     import xarray
 
     problem = one_neuron(seed)
-    portrait = spherical(problem, parts=("streamlines", "points", "basins"), spacing=0.14, resolution=60)
+    portrait = spherical(problem, parts=("streamlines", "points", "basins"), spacing=0.14, resolution=40)
     starts = np.random.default_rng(seed + 1).standard_normal((directions, 3))
     starts /= np.linalg.norm(starts, axis=1, keepdims=True)
     labels = destinations(problem, portrait, starts)
