@@ -51,6 +51,9 @@ def phase_portrait(
 
     Streamlines are thin and grey; manifolds of saddles blue, dashed where stable; level sets of a conserved quantity
     dotted; curves of degenerate points thick, dotted where they repel. Returns the artists by name.
+
+    Raises ValueError for a portrait of the sphere, for ranges and options that a computed portrait leaves no room for,
+    for ranges left out where one is to be computed, and for an unknown background.
     """
     from gfsim.portraits import Portrait, planar
 
@@ -164,6 +167,8 @@ def path(
 
     `points` has shape (T, 2), `t` (T,); places between two rows are interpolated. `look` holds matplotlib's properties
     of the line. Returns the artists.
+
+    Raises ValueError for marks without the times `t`.
     """
     ax = plt.gca() if ax is None else ax
     points = np.asarray(points, float)
@@ -183,7 +188,10 @@ def path(
 
 
 def iterates(points: ArrayLike, *, ax: Axes | None = None, **look: Any) -> Any:
-    """Iterates of a descent as points joined by straight steps; `points` has shape (T, 2)."""
+    """Iterates of a descent as points joined by straight steps; `points` has shape (T, 2).
+
+    `look` holds matplotlib's properties of the line.
+    """
     ax = plt.gca() if ax is None else ax
     default = {"color": COLOURS["gradient descent"], "marker": "o", "ms": 2, "lw": 0.5, "zorder": 3.2}
     return ax.plot(*np.asarray(points, float).T, **{**default, **look})[0]

@@ -37,6 +37,8 @@ def sphere_portrait(
 
     `field` is a `gfsim.portraits.Portrait`, drawn without solving, or what `gfsim.portraits.spherical` takes, with
     `computing`. The other arguments are those of `phase_portrait`. Returns the artists of each hemisphere by name.
+
+    Raises ValueError for a portrait of the plane, and for options that a computed portrait leaves no room for.
     """
     from gfsim.portraits import Portrait, spherical
 
@@ -69,7 +71,10 @@ def sphere_portrait(
 
 
 def sphere_points(directions: ArrayLike, axes: Sequence[Axes] | np.ndarray, **look: Any) -> list[Any]:
-    """Directions, shape (members, 3), as points on the axes of a `sphere_portrait`; returns the artists."""
+    """Directions, shape (members, 3), as points on the axes of a `sphere_portrait`; returns the artists.
+
+    `look` holds matplotlib's properties of the points.
+    """
     look = {"ls": "", "marker": "o", "ms": 2, "color": COLOURS["reference"], "zorder": 3, **look}
     u = np.asarray(directions, float)
     artists = []

@@ -127,7 +127,10 @@ def plane_of_hessian(problem: Problem, theta: Theta, which: tuple[int, int] = (0
 
 
 def plane_of_trajectory(problem: Problem, thetas: ArrayLike) -> Slice:
-    """The plane through the mean of a trajectory's rows along their two leading principal directions."""
+    """The plane through the mean of a trajectory's rows along their two leading principal directions.
+
+    `thetas` has shape (T, P). Raises ValueError for another shape, fewer than three rows, or rows on a line.
+    """
     thetas = np.asarray(thetas, float)
     if thetas.ndim != 2 or thetas.shape[1] != problem.size or thetas.shape[0] < 3:
         raise ValueError(f"thetas must have shape (T, {problem.size}), T ≥ 3, was {thetas.shape}")
