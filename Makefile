@@ -43,8 +43,9 @@ $(STAMPS)/test $(STAMPS)/lint $(STAMPS)/docs: $(STAMPS)/%: $(STAMPS)/run
 demo: $(STAMPS)/run
 	@$(BIN)/gfsim run early-convergence --no-deep
 
+# The suite but for whole scenarios, documentation and clusters, which `make check` adds.
 test: $(STAMPS)/test
-	@$(BIN)/python -m pytest -n 2
+	@$(BIN)/python -m pytest -n 2 -m "not slow and not verify"
 
 figures: $(STAMPS)/run
 	@failed=0; for file in $(wildcard scenarios/*.py); do $(BIN)/gfsim run $$file || failed=1; done; \
@@ -60,9 +61,12 @@ docs: $(STAMPS)/docs
 	@$(BIN)/mkdocs build --strict --quiet
 	@echo "documentation: site/index.html"
 
+# Scenarios two at a time; each prints its table when it is done.
 check: lint docs
-	@failed=0; for file in $(wildcard scenarios/*.py); do $(BIN)/gfsim run $$file --reduced || failed=1; done; exit $$failed
-	@$(BIN)/python -m pytest -n 2
+	@ls scenarios/*.py | xargs -P 2 -I{} sh -c '$(BIN)/gfsim run {} --reduced > $(STAMPS)/$$(basename {}).log 2>&1; \
+		code=$$?; cat $(STAMPS)/$$(basename {}).log; exit $$code'
+	@$(MAKE) --no-print-directory test
+	@$(BIN)/python -m pytest -n 2 -m "slow and not verify"
 
 verify: $(STAMPS)/test
 	@$(BIN)/python docs/write_verification.py

@@ -1,11 +1,12 @@
 """Float64, strict promotion, shaped types checked at run time, and nothing left to chance."""
 
+import itertools
 import os
 
 import hypothesis
 from jaxtyping import install_import_hook
 
-from gfsim.workbench.runtime import prepare_jax
+from gfsim.workbench.runtime import prepare_jax, release_programs
 
 prepare_jax()
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
@@ -34,3 +35,11 @@ install_import_hook(
 
 hypothesis.settings.register_profile("gfsim", derandomize=True, deadline=None, database=None)
 hypothesis.settings.load_profile("gfsim")
+
+_finished = itertools.count(1)
+
+
+def pytest_runtest_teardown():
+    # Reading the maps takes some ten milliseconds.
+    if next(_finished) % 8 == 0:
+        release_programs()

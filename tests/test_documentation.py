@@ -46,6 +46,7 @@ def commands(page: Path) -> list[str]:
     return [re.split(r"\s{2,}", line)[0] for line in lines if line.startswith("gfsim ")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_code_runs(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
@@ -74,6 +75,7 @@ def extract(page: Path) -> None:
             Path(block.title).write_text(block.text, encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_tutorials_scenario_runs_as_a_reader_would_run_it(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     extract(SCENARIO)
@@ -163,5 +165,6 @@ def raises(value) -> bool:
 def test_the_reference_holds_every_public_name():
     shown = {line.rsplit(".", 1)[-1] for page in DOCS.glob("api/*.md") for line in page.read_text().splitlines()}
     missing = {name for name in OBJECTS if name.rsplit(".", 1)[-1] not in shown}
-    helpers = {"simulation.events.AnyOf", "simulation.events.as_tuple", "problems.losses.log_softplus_minus"}
+    helpers = {"simulation.events.AnyOf", "simulation.events.as_tuple", "simulation.events.values"}
+    helpers.add("problems.losses.log_softplus_minus")
     assert missing <= {f"gfsim.{name}" for name in helpers}

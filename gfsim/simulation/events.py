@@ -55,7 +55,10 @@ def as_tuple(until: "AbstractEvent | AnyOf | None") -> tuple[AbstractEvent, ...]
 
 
 def values(events: tuple[AbstractEvent, ...], problem: Problem, theta: Theta) -> Float[Array, " events"]:
-    """The value of each event at θ."""
+    """The value of each event at θ; one that is not negative has happened.
+
+    NaN where the event's quantity is: it has then not happened.
+    """
     return jnp.array([event.value(problem, theta) for event in events], float)
 
 

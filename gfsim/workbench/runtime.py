@@ -45,3 +45,23 @@ def prepare_jax() -> None:
 
         for name, value in settings.items():
             jax.config.update(name, value)
+
+
+# Linux grants a process 65,530 maps by default.
+MOST_MAPS = 40_000
+
+
+def release_programs() -> None:
+    """Drops compiled programs, which JAX otherwise keeps for good, before they kill the process.
+
+    Every program that XLA compiles for the CPU takes maps of the process's memory, a few hundred for each structure of
+    problem and solver; where Linux refuses the next one, XLA crashes. What is dropped comes back from the disk's cache.
+    """
+    maps = Path("/proc/self/maps")
+    if not maps.is_file() or maps.read_bytes().count(b"\n") < MOST_MAPS:
+        return
+    import equinox
+    import jax
+
+    jax.clear_caches()
+    equinox.clear_caches()

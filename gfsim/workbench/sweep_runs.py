@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from gfsim.workbench.discovery import one_line, scenario_in
+from gfsim.workbench.runtime import release_programs
 from gfsim.workbench.scenario import Scenario
 from gfsim.workbench.store import FAILED, Row, stage, staged
 
@@ -111,6 +112,8 @@ def _rows(job: Job, runs: list[Run]) -> Iterator[Row]:
                 data = with_claims(member, member.simulate() if solved is None else solved[k])
         except Exception as error:
             reason = f"{type(error).__name__}: {one_line(error)}"
+        # Every shape of network adds programs to those that a process holds.
+        release_programs()
         yield Row(run.identity, run.configuration, data, reason)
 
 

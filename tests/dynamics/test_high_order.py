@@ -12,6 +12,8 @@ import gfsim as gf
 from gfsim.dynamics import high_order
 from gfsim.verification import extinction_time
 
+pytestmark = pytest.mark.slow
+
 
 def _power(r, x):
     return jnp.sum(jnp.abs(x) ** r) / r

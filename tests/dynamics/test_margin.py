@@ -10,6 +10,8 @@ import gfsim as gf
 from gfsim.dynamics.margin import _log_integral
 from gfsim.simulation.save import SaveAt
 
+pytestmark = pytest.mark.slow
+
 DATA = gf.data.gaussians(jnp.array([[1.0, 0.5, 0.2], [-1.0, 0.5, 0.0]]), 0.4, 20, jax.random.key(0))
 NETWORKS = {
     "L=1": lambda: gf.networks.DeepLinear((3, 1), key=jax.random.key(1)),

@@ -10,6 +10,8 @@ import pytest
 import gfsim as gf
 from gfsim.dynamics.modified import modified_fields
 
+pytestmark = pytest.mark.slow
+
 RATES = jnp.array([1.0, 3.0, 9.0])
 
 

@@ -9,6 +9,8 @@ import pytest
 
 from tests.errors.bad_inputs import CASES
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -13,6 +13,8 @@ from gfsim.plotting.series import unfold
 from gfsim.workbench import load_record, save_record
 from gfsim.workbench.cli import main
 
+pytestmark = pytest.mark.slow
+
 BROWSER = shutil.which("chromium") and shutil.which("chromedriver")
 REMEDY = "no browser for the page: apt-get install chromium chromium-driver"
 CLAIM = {"name": "a < b & c", "source": "s", "predicted": 1.0, "measured": 1.0, "tolerance": 0.1, "relation": "close"}

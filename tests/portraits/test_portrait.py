@@ -21,6 +21,8 @@ from gfsim.portraits import (
 )
 from tests.systems.planar import KNOWN, Known
 
+pytestmark = pytest.mark.slow
+
 
 def portrait_of(system: Known, **options) -> Portrait:
     field = PlanarField(system.field, system.field.potential)

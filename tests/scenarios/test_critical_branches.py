@@ -10,6 +10,8 @@ from figures.critical_branches import figure
 from scenarios.critical_branches import JUNCTIONS, SPAN, STRATA, CriticalBranches
 from tests.drawing import check_figure
 
+pytestmark = pytest.mark.slow
+
 INERTIA = [(3, 0, 1), (2, 1, 1), (3, 1, 0), (3, 1, 0), (4, 0, 2), (3, 1, 2), (2, 2, 2), (4, 1, 1), (3, 2, 1), (4, 2, 0)]
 
 

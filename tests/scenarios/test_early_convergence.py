@@ -15,6 +15,8 @@ from figures.early_convergence import figure
 from scenarios.early_convergence import CASES, EarlyConvergence
 from tests.drawing import check_figure, made_up_portrait
 
+pytestmark = pytest.mark.slow
+
 N_STAR, KAPPA, T_STAR = 0.5, (0.8, 1.1), 3.0
 
 

@@ -10,6 +10,8 @@ from figures.edge_of_stability import figure
 from scenarios.edge_of_stability import CASES, SHARPENING, UNSEEDED, EdgeOfStability
 from tests.drawing import check_figure
 
+pytestmark = pytest.mark.slow
+
 STEPS = 201
 
 

@@ -14,6 +14,8 @@ from gfsim.verification.split_cases import KINDS
 from scenarios.embedded_trajectories import BESIDE, CASES, EmbeddedTrajectories
 from tests.drawing import check_figure
 
+pytestmark = pytest.mark.slow
+
 
 def lawful_record() -> xarray.Dataset:
     """What a solve would leave if every law held without rounding, and every control failed as predicted."""

@@ -10,6 +10,8 @@ from figures.gd_vs_flow import figure
 from scenarios.gd_vs_flow import CASES, MODELS, GdVsFlow
 from tests.drawing import check_figure
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def record() -> xarray.Dataset:

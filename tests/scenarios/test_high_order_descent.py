@@ -10,6 +10,8 @@ from figures.high_order_descent import figure
 from scenarios.high_order_descent import POWERS, HighOrderDescent
 from tests.drawing import check_figure
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def record() -> xarray.Dataset:

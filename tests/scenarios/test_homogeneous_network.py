@@ -10,6 +10,8 @@ from figures.homogeneous_network import figure
 from scenarios.homogeneous_network import DEGREES, SCALES, HomogeneousNetworks
 from tests.drawing import check_figure
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def record() -> xarray.Dataset:

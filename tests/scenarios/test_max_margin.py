@@ -15,6 +15,8 @@ from gfsim.verification.infinity import largest_fall, turning
 from scenarios.max_margin import MaxMargin, Spiral
 from tests.drawing import check_figure
 
+pytestmark = pytest.mark.slow
+
 DEGREES = {
     "linear L=1": 1,
     "linear L=2": 2,

@@ -12,6 +12,8 @@ from gfsim.verification.collapse import simplex_margin
 from scenarios.neural_collapse import CASES, DIGITS, SKEWED, SQUARE, NeuralCollapse
 from tests.drawing import check_figure
 
+pytestmark = pytest.mark.slow
+
 
 def lawful_case(case: str) -> xarray.Dataset:
     """A run on which every law holds without corrections, with √K‖w̄‖ = 1.2."""

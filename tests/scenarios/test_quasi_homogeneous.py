@@ -14,6 +14,8 @@ from gfsim.verification.two_balls import closed_form, programme, robust_margin, 
 from scenarios.quasi_homogeneous import QuasiHomogeneous
 from tests.drawing import check_figure
 
+pytestmark = pytest.mark.slow
+
 HEIGHTS = (0.3, 0.9)
 
 

@@ -10,6 +10,8 @@ from figures.saddle_escape import figure
 from scenarios.saddle_escape import EPSILONS, SADDLES, SaddleEscape
 from tests.drawing import check_figure, made_up_portrait
 
+pytestmark = pytest.mark.slow
+
 RATE, STEP = np.array([0.1, 0.4, 0.5]), np.array([0.1, 0.2, 0.1])
 
 

@@ -10,6 +10,8 @@ from figures.saddle_to_saddle import figure
 from scenarios.saddle_to_saddle import ALPHAS, DEPTHS, SaddleToSaddle
 from tests.drawing import check_figure
 
+pytestmark = pytest.mark.slow
+
 NORM = np.sqrt(2.0**2 + 1.5**2) + np.sqrt(1.0 + 0.25)
 
 

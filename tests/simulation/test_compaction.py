@@ -9,6 +9,8 @@ import pytest
 import gfsim as gf
 from gfsim.simulation import integrate
 
+pytestmark = pytest.mark.slow
+
 STIFF = 1e4
 
 

@@ -50,6 +50,7 @@ def test_energy_identity_with_explicit_solvers(systems, name, solver, rtol):
     assert np.max(np.abs(trajectory.energy_residual)) <= 10 * rtol * float(system.problem.loss(system.start))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SYSTEMS)
 @pytest.mark.parametrize("rtol", [1e-4, 1e-6, 1e-8])
 def test_energy_identity_with_rkc(systems, name, rtol):
@@ -123,6 +124,7 @@ def test_saves_past_the_end_are_dropped_and_the_event_state_is_the_last_row(syst
     assert trajectory.t.size == int(expected / (system.t1 / 40)) + 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", [RKC(), BDF(), dfx.Tsit5(), dfx.Dopri8()], ids=["RKC", "BDF", "Tsit5", "Dopri8"])
 def test_each_event_is_located(systems, solver):
     system = systems["balanced product"]
@@ -140,6 +142,7 @@ def test_each_event_is_located(systems, solver):
         assert float(trajectory.t[-1]) == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_gradient_and_separation_events():
     data = gf.data.gaussians(jnp.array([[2.0, 0.0], [-2.0, 0.0]]), 0.3, 20, jax.random.key(0))
     network = gf.networks.TwoLayer(2, 6, gf.networks.ReLUPower(2), key=jax.random.key(1))
@@ -223,6 +226,7 @@ def test_small_initialisation_form_is_the_same_flow():
     np.testing.assert_allclose(scaled.dissipated[-1], plain.dissipated[-1], rtol=1e-7)
 
 
+@pytest.mark.slow
 def test_conserved_quantities_drift_within_tolerance():
     data = gf.data.gaussians(jnp.array([[1.0, 0.5], [-1.0, 0.5]]), 0.4, 15, jax.random.key(0))
     for network, solver in (
@@ -256,6 +260,7 @@ def test_ensemble_members_are_the_single_runs(systems):
         np.testing.assert_array_equal(np.asarray(together.theta[i])[~own], np.tile(alone.theta[-1], ((~own).sum(), 1)))
 
 
+@pytest.mark.slow
 def test_ensemble_chooses_saves_every_step_and_switches_solver(systems):
     system = systems["stiff quadratic"]
     starts = jnp.stack([system.start, 2 * system.start])
@@ -418,6 +423,7 @@ def test_bad_policies_and_events(make, message):
         make()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SYSTEMS)
 @pytest.mark.parametrize("solver", [None, RKC(), dfx.Tsit5()], ids=lambda s: type(s).__name__)
 def test_error_estimate_is_the_true_error_within_a_factor(systems, name, solver):
@@ -435,6 +441,7 @@ def test_error_estimate_is_the_true_error_within_a_factor(systems, name, solver)
     assert trajectory.stats["error_estimate_gradients"] > trajectory.stats["gradients"]
 
 
+@pytest.mark.slow
 def test_error_estimate_at_an_event_at_every_step_and_of_an_ensemble(systems):
     system = systems["quartic"]
     flow = gf.GradientFlow(system.problem)

@@ -8,6 +8,8 @@ import pytest
 import gfsim as gf
 from gfsim.solvers import RKC
 
+pytestmark = pytest.mark.slow
+
 
 def tanh_regression(width: int) -> gf.Problem:
     """A 1-m-1 tanh net with biases on y = sin 3x + 0.3 cos 9x at 20 points, loss ½·mean, weights N(0, 1/fan_in)."""

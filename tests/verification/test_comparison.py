@@ -7,6 +7,8 @@ import pytest
 
 import gfsim as gf
 
+pytestmark = pytest.mark.slow
+
 
 def networks() -> dict[str, gf.Problem]:
     rng = np.random.default_rng(0)

@@ -12,6 +12,8 @@ from gfsim.problems.networks import ReLUPower, Tanh, TwoLayer
 from gfsim.verification.escape import destination, distance_to_branch, escape_times, shoot, unstable_directions
 from gfsim.verification.pursuit import best_neuron
 
+pytestmark = pytest.mark.slow
+
 
 def saddle():
     """L = 1 + ½x² − ½·0.3y²: exactly y = ε e^{0.3t}, so that a drop D takes ln(√(2D/0.3)/ε)/0.3."""

@@ -9,6 +9,8 @@ import gfsim as gf
 from gfsim import landscape
 from gfsim.verification import infinity
 
+pytestmark = pytest.mark.slow
+
 APART = gf.data.gaussians(jnp.array([[1.0, 0.5], [-1.0, 0.5]]), 0.2, 10, jax.random.key(0))
 
 

@@ -13,6 +13,8 @@ from gfsim.landscape import COLLAPSED
 from gfsim.verification import fit_power_law
 from gfsim.verification.small_start import SmallStart, approach, scatter
 
+pytestmark = pytest.mark.slow
+
 N_STAR = 2 / (3 * 3**0.5)
 # θ holds w (2, 2), then a (2,): one neuron along the sample, the other dead.
 RAY = jnp.zeros(6).at[0].set((2 / 3) ** 0.5).at[4].set((1 / 3) ** 0.5)

@@ -8,6 +8,8 @@ import pytest
 import gfsim as gf
 from gfsim.verification import structure
 
+pytestmark = pytest.mark.slow
+
 
 def test_linear_network_has_a_constant_kernel():
     """f = Wx on orthogonal inputs of lengths 2 and 1, n = 2: κ = 2, ½, and each residual decays at its own κ."""

@@ -16,6 +16,8 @@ from gfsim.workbench.arguments import parse_run
 from gfsim.workbench.cli import main
 from gfsim.workbench.discovery import Listing
 
+pytestmark = pytest.mark.slow
+
 RUNNING = xarray.Dataset({"y": ("time", np.arange(5.0))})
 PROBLEM = "import gfsim as gf, jax.numpy as jnp\nproblem = gf.Problem.from_loss(lambda p: jnp.sum(p**2), jnp.ones(2))\n"
 

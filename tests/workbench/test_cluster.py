@@ -20,6 +20,8 @@ from gfsim.workbench import load_record
 from gfsim.workbench.cli import main
 from tests.workbench.sweeps import assert_same, start, write_drop
 
+pytestmark = pytest.mark.slow
+
 distributed = pytest.importorskip("distributed")
 
 GRID = ["--grid", "height=1,2,13", "points=3,4", "pause=0.05", "--seeds", "0:10"]
