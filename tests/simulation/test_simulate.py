@@ -306,9 +306,10 @@ def test_another_start_end_or_tolerance_compiles_nothing(systems):
             flow, start, t1, save=gf.log_spaced(1e-2, t1, 30), rtol=rtol, until=gf.events.loss_below(1e-4 * t1)
         )
 
+    another = 2 * system.start
     solve(system.start, 5.0, 1e-6)
     with count_compilations() as compiled:
-        solve(2 * system.start, 4.0, 1e-7)
+        solve(another, 4.0, 1e-7)
     assert compiled == []
 
 
