@@ -45,7 +45,7 @@ def rates(ax, record: xarray.Dataset) -> None:
         ax.semilogy(rows["physical"], rows["fall"], color=colour, label=f"p = {degree:g}")
     ax.axvline(record["extinct"], ls="--", **THEORY, label="extinction")
     ax.set(xlabel="time $t$", ylabel="loss", xlim=(0, 3 * float(record["extinct"])), ylim=(1e-14, 1e4))
-    ax.legend(loc="upper right", borderpad=0, ncols=2, handlelength=1, columnspacing=0.8)
+    ax.legend(loc="lower right", borderpad=0, handlelength=1)
     ax.set_title("(b) a network's flows", loc="left")
 
 

@@ -100,7 +100,7 @@ def test_every_page_of_a_scenario_is_listed_and_has_its_figure():
     assert pages <= scenarios
     listed = (ROOT / "mkdocs.yml").read_text()
     assert all(f"scenarios/{name}.md" in listed for name in pages)
-    assert all((DOCS / "gallery" / f"{name}.png").stat().st_size <= 100_000 for name in pages)
+    assert all((DOCS / "gallery" / f"{name}.png").stat().st_size <= 300_000 for name in pages)
 
 
 @pytest.mark.verify
