@@ -56,3 +56,21 @@ def test_biases_need_not_be_conditionally_separable():
     assert found.text == "fails: the data are separated without the Λmax parameters"
     assert float(jnp.min(problem.margins(found.witness))) > 0
     assert float(found.witness[-1]) == 0.0
+
+
+def test_sliding_along_a_kink_is_not_taken_for_a_direction():
+    # On the active side of the second sample's kink its three copies push the neuron off, beyond it the first sample
+    # pulls it back: the flow slides, and no step across the kink meets its tolerance for long.
+    inputs, targets = np.array([[1.0, 0.2]] + 3 * [[1.0, -0.2]]), np.array([1.0, -1.0, -1.0, -1.0])
+    network = gf.networks.TwoLayer(2, 1, gf.networks.ReLUPower(1), key=jax.random.key(0))
+    problem = gf.Problem(network, gf.Dataset(inputs, targets), gf.losses.Exponential("sum"))
+    start = jnp.array([0.3, 1.0, 1.0])
+    run = gf.simulate(
+        gf.MarginFlow(problem), start, 1e6, until=gf.events.log_loss_below(-10.0), rtol=1e-6, max_steps=3000
+    )
+    assert run.outcome in ("stalled", "max_steps")
+    assert np.isfinite(run.theta).all()
+    w = run.theta[-1, :2]
+    assert abs(w @ inputs[1]) < 1e-3 * np.linalg.norm(w)
+    with pytest.raises(ValueError, match="theta: must separate the data"):
+        landscape.kkt_residual(problem, run.theta[-1])
