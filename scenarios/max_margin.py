@@ -60,7 +60,7 @@ class MaxMargin(gf.Scenario):
     margin. Controls: a degree-2 potential whose direction never settles, and data that are not separable.
 
     Source: Lyu & Li, arXiv 1906.05890, Thms 4.1–4.4; Soudry et al., arXiv 1710.10345 (linear); constants are derived.
-    Run time: 3 min on two cores, 1 min once compiled.
+    Run time: 2 min on two cores.
     """
 
     rtol: float = 3e-8
