@@ -28,8 +28,8 @@ _BASIN_COLOURS = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#0072B2", "#D55E0
 
 def phase_portrait(
     field: "Portrait | Any",
-    x: Sequence[float | int] | None = None,
-    y: Sequence[float | int] | None = None,
+    x: tuple[float | int, float | int] | None = None,
+    y: tuple[float | int, float | int] | None = None,
     *,
     ax: Axes | None = None,
     background: Background | None = None,
