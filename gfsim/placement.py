@@ -28,7 +28,8 @@ def placed(x: np.ndarray, sharding: Sharding) -> jax.Array:
         # A mesh of the same devices without that leaves the choice to the compiler.
         mesh = Mesh(sharding.mesh.devices, sharding.mesh.axis_names)
         sharding = NamedSharding(mesh, sharding.spec)
-    return jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
+    # Without a copy of its own a device of the host may share the memory, which a run then reuses in place.
+    return jax.make_array_from_callback(x.shape, sharding, lambda index: np.array(x[index]))
 
 
 def with_rows(sharding: Sharding, axis: int) -> Sharding:

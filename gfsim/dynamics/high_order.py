@@ -12,7 +12,8 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from gfsim.dynamics.base import AbstractFlow
 from gfsim.dynamics.descent import AbstractDescent, OptaxDescent, positive_step
-from gfsim.problems.problem import Problem
+from gfsim.problems.checks import real_number
+from gfsim.problems.problem import Problem, checked_problem
 from gfsim.types import Key, Scalar, Theta, Time
 
 NORMS = ("euclidean", "coordinate")
@@ -52,8 +53,8 @@ class HighOrderFlow(AbstractFlow):
     norm: str = eqx.field(static=True)
 
     def __init__(self, problem: Problem, degree: float | int, norm: str = "euclidean", smoothness: float = 1.0):
+        self.problem = checked_problem(problem)
         _check(degree, norm, smoothness)
-        self.problem = problem
         self.degree = jax.device_put(np.asarray(degree, float))
         self.smoothness = jax.device_put(np.asarray(smoothness, float))
         self.norm = norm
@@ -173,8 +174,9 @@ class HighOrderDescent(AbstractDescent):
         batch_size: int | None = None,
         key: Key | None = None,
     ):
-        transformation = high_order(degree, norm, smoothness, step_size)
+        _check(degree, norm, 1.0 if smoothness is None else smoothness)
         self.step_size = positive_step(step_size)
+        transformation = high_order(degree, norm, smoothness, step_size)
         self.descent = OptaxDescent(problem, transformation, step_size, batch_size, key)
 
     @property
@@ -220,9 +222,9 @@ def _positive_norm(gradient: PyTree) -> Scalar:
 
 
 def _check(degree: float | int, norm: str, smoothness: float) -> None:
-    if not (np.ndim(degree) == 0 and 1 < degree < np.inf):
+    if not 1 < real_number("degree", degree) < np.inf:
         raise ValueError(f"degree must be a finite number above 1, was {degree}")
     if norm not in NORMS:
         raise ValueError(f"norm must be euclidean or coordinate, was {norm!r}")
-    if not (np.ndim(smoothness) == 0 and 0 < smoothness < np.inf):
+    if not 0 < real_number("smoothness", smoothness) < np.inf:
         raise ValueError(f"smoothness must be a positive finite number, was {smoothness}")

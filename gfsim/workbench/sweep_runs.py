@@ -112,8 +112,9 @@ def _rows(job: Job, runs: list[Run]) -> Iterator[Row]:
                 data = with_claims(member, member.simulate() if solved is None else solved[k])
         except Exception as error:
             reason = f"{type(error).__name__}: {one_line(error)}"
-        # Every shape of network adds programs to those that a process holds.
-        release_programs()
+        if solved is None:
+            # Every shape of network adds programs to those that a process holds.
+            release_programs()
         yield Row(run.identity, run.configuration, data, reason)
 
 
