@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 
 from gfsim.dynamics.high_order import HighOrderFlow
-from gfsim.simulation.trajectory import Trajectory
+from gfsim.simulation.trajectory import Trajectory, checked_trajectory
 
 
 def extinction_time(flow: HighOrderFlow, trajectory: Trajectory) -> float:
@@ -16,6 +16,9 @@ def extinction_time(flow: HighOrderFlow, trajectory: Trajectory) -> float:
 
     Source: [derived].
     """
+    if not isinstance(flow, HighOrderFlow):
+        raise TypeError(f"flow: must be a gf.HighOrderFlow, was {type(flow).__name__}")
+    checked_trajectory(trajectory)
     p = float(flow.degree)
     if p <= 2 or flow.norm != "euclidean":
         raise ValueError(f"flow: must have a degree above 2 in the Euclidean norm, was {p:g}, {flow.norm}")

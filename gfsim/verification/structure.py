@@ -6,7 +6,7 @@ import numpy as np
 
 from gfsim.problems.problem import Problem
 from gfsim.simulation.observables import STRUCTURE
-from gfsim.simulation.trajectory import Trajectory
+from gfsim.simulation.trajectory import Trajectory, checked_trajectory
 
 if TYPE_CHECKING:
     import xarray
@@ -34,7 +34,7 @@ def structure(problem: Problem, trajectory: Trajectory) -> "xarray.Dataset":
     """
     import xarray
 
-    if missing := STRUCTURE.keys() - trajectory.observed.keys():
+    if missing := STRUCTURE.keys() - checked_trajectory(trajectory).observed.keys():
         raise ValueError(f"trajectory: must be run with observe=gf.observables.STRUCTURE, lacks {sorted(missing)}")
     if trajectory.t.ndim != 1:
         raise ValueError("trajectory: must be a single run, was an ensemble")

@@ -135,7 +135,10 @@ def _weights(dilation: Dilation) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _square(name: str, matrix: ArrayLike | list) -> Float[np.ndarray, "d d"]:
-    given = np.asarray(matrix, float)
+    try:
+        given = np.asarray(matrix, float)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name}: must be a square matrix of real numbers, was {matrix!r}") from error
     if given.ndim != 2 or given.shape[0] != given.shape[1] or not np.all(np.isfinite(given)):
         raise ValueError(f"{name}: must be a finite square matrix, was {given.tolist()}")
     return given
