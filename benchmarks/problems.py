@@ -66,7 +66,7 @@ FLOWS: dict[str, Callable[[], Flow]] = {
     "tanh regression, long": lambda: regression(50, 1e6),
     "tanh regression, very long": lambda: regression(50, 1e8),
     "wide tanh regression": lambda: regression(300, 1e3),
-    "very wide tanh regression": lambda: regression(33_000, 10.0),
+    "very wide tanh regression": lambda: regression(33_000, 1.0),
     "deep linear": deep_linear,
     "digits 3/5, degree 2": lambda: digits(1e3),
     "digits, deep": lambda: deep_digits(100.0),

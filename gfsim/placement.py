@@ -21,8 +21,19 @@ def on_host(x: Any) -> np.ndarray:
     return np.asarray(x)
 
 
-def placed(x: np.ndarray, sharding: Sharding) -> jax.Array:
+def placement(x: Any) -> Sharding | None:
+    """Over which devices `x` is spread, None for an array that lives on one.
+
+    One device is left to JAX: whether an array is bound to a place is part of what a program is compiled for, and a
+    run that begins with some arrays bound would compile a second time once all of them are.
+    """
+    return x.sharding if is_spread(x) else None
+
+
+def placed(x: np.ndarray, sharding: Sharding | None) -> jax.Array:
     """A copy of a host's array on devices; every process passes the whole and keeps its part."""
+    if sharding is None:
+        return jax.device_put(np.array(x))
     if isinstance(sharding, NamedSharding) and isinstance(sharding.mesh, Mesh):
         # `jax.make_mesh` makes placements part of the types, and every gather in a program then has to name its own.
         # A mesh of the same devices without that leaves the choice to the compiler.
@@ -32,7 +43,7 @@ def placed(x: np.ndarray, sharding: Sharding) -> jax.Array:
     return jax.make_array_from_callback(x.shape, sharding, lambda index: np.array(x[index]))
 
 
-def with_rows(sharding: Sharding, axis: int) -> Sharding:
+def with_rows(sharding: Sharding | None, axis: int) -> Sharding | None:
     """The placement of arrays that have a further axis, not split, before `axis`."""
     if not isinstance(sharding, NamedSharding):
         return sharding

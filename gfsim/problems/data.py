@@ -10,11 +10,10 @@ from typing import final
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from gfsim.placement import is_spread, on_host, placed
+from gfsim.placement import on_host, placed, placement
 from gfsim.problems.checks import positive_integer, prng_key, require_x64
 from gfsim.types import ArrayLike, Input, Inputs, Key, Output, Targets
 
@@ -51,8 +50,8 @@ class Dataset(eqx.Module):
                 first = tuple(int(i) for i in np.argwhere(wrong)[0])
                 others = f" ({wrong.sum()} of {values.size} entries are not finite)"
                 raise ValueError(f"{name}: must be finite, was {values[first]} at index {first}{others}")
-        self.inputs = placed(x, inputs.sharding) if is_spread(inputs) else jnp.asarray(x)
-        self.targets = placed(y, targets.sharding) if is_spread(targets) else jnp.asarray(y)
+        self.inputs = placed(x, placement(inputs))
+        self.targets = placed(y, placement(targets))
 
     @property
     def n(self) -> int:

@@ -27,7 +27,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 import gfsim
-from gfsim.placement import is_spread, placed
+from gfsim.placement import is_spread, placed, placement
 
 # Seconds between two writes: what a kill can cost.
 INTERVAL = 10.0
@@ -90,7 +90,7 @@ def _text(*values: Any) -> bytes:
 
 
 def _where(stored: Any, like: Any) -> Any:
-    return placed(np.asarray(stored), like.sharding) if is_spread(like) else stored
+    return placed(np.asarray(stored), placement(like)) if is_spread(like) else stored
 
 
 class Checkpoint:

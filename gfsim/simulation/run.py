@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from gfsim.dynamics.base import AbstractFlow
-from gfsim.placement import on_host, placed, with_rows
+from gfsim.placement import on_host, placed, placement, with_rows
 from gfsim.simulation import integrate
 from gfsim.simulation.checkpoint import Checkpoint
 from gfsim.simulation.events import AbstractEvent
@@ -67,13 +67,12 @@ def prepared(solver: dfx.AbstractSolver, tolerance: Tolerance) -> dfx.AbstractSo
     """A user's solver as the loop needs it: RKC looks at the state alone, implicit root finders get the tolerances."""
     if isinstance(solver, RKC):
         return dataclasses.replace(solver, stiff=integrate.flow_state)
+    # Arrays, so that another tolerance compiles nothing new.
+    rtol, atol = jax.device_put((on_host(tolerance.rtol), np.min(on_host(tolerance.atol))))
     if isinstance(solver, BDF):
-        return dataclasses.replace(
-            solver, stiff=integrate.flow_state, rtol=float(tolerance.rtol), atol=float(jnp.min(tolerance.atol))
-        )
+        return dataclasses.replace(solver, stiff=integrate.flow_state, rtol=rtol, atol=atol)
     if isinstance(solver, dfx.AbstractImplicitSolver):
-        finder = dfx.VeryChord(rtol=float(tolerance.rtol), atol=float(jnp.min(tolerance.atol)))
-        return eqx.tree_at(lambda s: s.root_finder, solver, finder)
+        return eqx.tree_at(lambda s: s.root_finder, solver, dfx.VeryChord(rtol=rtol, atol=atol))
     return solver
 
 
@@ -148,7 +147,7 @@ class Run:
             first = (slice(None), 0) if self.ensemble else (0,)
             jax.tree.map(lambda rows, x: rows.__setitem__(first, x), y, self._start)
             self._set(saved=np.ones(members, int))
-        place = lambda rows, x: placed(rows, with_rows(x.sharding, lead))  # noqa: E731
+        place = lambda rows, x: placed(rows, with_rows(placement(x), lead))  # noqa: E731
         self.kept = Kept(place(clock, self.motion.clock), jax.tree.map(place, y, self.motion.y))
 
     def go(self, max_steps: int, meter: LogTimeMeter, checkpoint: Checkpoint) -> None:
@@ -299,6 +298,8 @@ class Run:
         return {
             "clock": np.array(on_host(m.clock)),
             "work": on_host(m.gradients) + 2 * on_host(m.products),
+            "steps": np.array(on_host(m.accepted)),
+            "tried": self._attempts(),
         }
 
     def _look(self, attempts: int, marks: dict[str, np.ndarray]) -> None:
@@ -307,6 +308,9 @@ class Run:
         running = self._running()
         now = self._marks()
         middle = lambda values: float(np.median(values[running]))  # noqa: E731
+        moved = {name: value - marks[name] for name, value in now.items()}
+        # At its stability limit an explicit method's steps grow and are cut in turn: the last one alone may be any.
+        step = np.maximum(on_host(self.motion.last_step), moved["clock"] / np.maximum(moved["steps"], 1))
         if isinstance(self.solver, RKC):
             rate = self.motion.solver_state.radius
         else:
@@ -319,9 +323,10 @@ class Run:
             self._looking_products += int(np.sum(on_host(count)))
         changed = self._chooser.look(
             attempts,
-            span=middle(now["clock"] - marks["clock"]),
-            step=middle(on_host(self.motion.last_step)),
-            work=int(middle(now["work"] - marks["work"])),
+            tried=int(middle(moved["tried"])),
+            span=middle(moved["clock"]),
+            step=middle(step),
+            work=int(middle(moved["work"])),
             decay=middle(on_host(rate)),
             remaining=middle(on_host(self.motion.end) - now["clock"]),
         )

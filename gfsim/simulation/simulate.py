@@ -16,7 +16,7 @@ from gfsim.dynamics.base import AbstractFlow
 from gfsim.dynamics.descent import AbstractDescent
 from gfsim.dynamics.modified import ModifiedFlow
 from gfsim.landscape.spectrum import largest_eigenvalue
-from gfsim.placement import is_spread, on_host, placed
+from gfsim.placement import on_host, placed, placement
 from gfsim.problems.checks import positive_integer, real_number
 from gfsim.problems.problem import Problem
 from gfsim.simulation.checkpoint import Checkpoint
@@ -108,13 +108,13 @@ def simulate(
 
     tolerance = _tolerance(theta0, rtol, atol)
     # The run takes over the buffer of its start; the companion needs one of its own.
-    start, sharding = np.array(on_host(theta0)), theta0.sharding
+    start, where = np.array(on_host(theta0)), placement(theta0)
     run = Run(dynamics, theta0, np.full(theta0.shape[:-1], float(t1)), save, events, tolerance, solver)
     with meter:
         run.go(max_steps, meter, kept)
 
     def companion(trajectory: Trajectory) -> Trajectory:
-        return _solve_at_rows(dynamics, placed(start, sharding), trajectory, save, tolerance, solver, max_steps)
+        return _solve_at_rows(dynamics, placed(start, where), trajectory, save, tolerance, solver, max_steps)
 
     return _trajectory(run, observers, began, companion)
 
@@ -170,7 +170,7 @@ def _checked_start(problem: Problem, theta0: Any) -> Float[Array, "*members P"]:
     if not np.all(np.isfinite(values)):
         raise ValueError("theta0 must be finite, held NaN or infinity")
     # A copy: the buffers of a run are reused in place.
-    return placed(values, theta0.sharding) if is_spread(theta0) else jax.device_put(values)
+    return placed(values, placement(theta0))
 
 
 def _checked_series(flow: ModifiedFlow, theta0: Float[Array, "*members P"]) -> AbstractEvent:

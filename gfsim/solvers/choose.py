@@ -14,6 +14,8 @@ from gfsim.solvers.tableau import real_stability_limit
 TIGHT = 1e-8
 FIRST_LOOK = 32
 LONGEST_PATIENCE = 2048
+# Gradients in an attempted step of an explicit method; patience is counted in these.
+USUAL_COST = 12
 EXPLICIT, STABILISED, IMPLICIT = range(3)
 
 
@@ -46,14 +48,19 @@ class Chooser:
         """The solver chosen now."""
         return self._solvers[self._at]
 
-    def look(self, attempts: int, span: float, step: float, work: int, decay: float, remaining: float) -> bool:
+    def look(
+        self, attempts: int, *, tried: int, span: float, step: float, work: int, decay: float, remaining: float
+    ) -> bool:
         """Reconsider after `attempts` attempted steps in all; True if `solver` changed.
 
-        Since the last look the clock advanced by `span` at the cost of `work` gradients (a product counts two);
-        `step` is the last accepted step, `decay` the fastest decay rate ρ now, `remaining` the clock still to run.
+        Since the last look the clock advanced by `span` in `tried` attempts at the cost of `work` gradients (a product
+        counts two); `step` is the longer of the last accepted step and their mean, `decay` the fastest decay rate ρ
+        now, `remaining` the clock still to run.
         """
         changed = self._decide(span, step, work, decay, remaining)
-        self.next_look = attempts + self._patience
+        # Long steps of many stages are looked at as often as short ones, by their cost.
+        share = min(1.0, USUAL_COST * max(tried, 1) / max(work, 1))
+        self.next_look = attempts + max(FIRST_LOOK, math.ceil(share * self._patience))
         return changed
 
     def notes(self) -> dict[str, Any]:

@@ -313,6 +313,18 @@ def test_another_start_end_or_tolerance_compiles_nothing(systems):
     assert compiled == []
 
 
+@pytest.mark.parametrize("solver", [dfx.Tsit5(), RKC(), BDF()], ids=lambda solver: type(solver).__name__)
+def test_a_long_run_at_a_tight_tolerance_compiles_nothing_that_a_short_one_did_not(systems, solver):
+    system = systems["quadratic"]
+    flow = gf.GradientFlow(system.problem)
+    gf.simulate(flow, system.start, 1e-3, solver=solver, rtol=1e-3)
+    with count_compilations() as compiled:
+        stats = gf.simulate(flow, system.start, 20.0, solver=solver, rtol=1e-10).stats
+    # More steps than one call of the compiled loop takes.
+    assert stats["steps"] > 64
+    assert compiled == []
+
+
 class count_compilations:
     """The names of the functions that JAX compiles inside the block."""
 

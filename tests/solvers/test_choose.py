@@ -13,7 +13,7 @@ def chooser(rtol: float = 1e-6) -> Chooser:
 
 
 def look(choice: Chooser, **changes) -> bool:
-    usual = {"span": 1.0, "step": 0.1, "work": 60, "decay": 1.0, "remaining": 1e4}
+    usual = {"tried": 10, "span": 1.0, "step": 0.1, "work": 60, "decay": 1.0, "remaining": 1e4}
     return choice.look(choice.next_look, **(usual | changes))
 
 
@@ -81,3 +81,13 @@ def test_what_the_chooser_notes_is_all_it_recalls():
     assert isinstance(other.solver, BDF)
     assert look(other, span=1.0, work=1000, decay=34.0)
     assert isinstance(other.solver, RKC)
+
+
+def test_steps_of_many_stages_are_looked_at_sooner():
+    cheap, dear = chooser(), chooser()
+    for choice in (cheap, dear):
+        choice._patience = 1024
+    look(cheap, tried=100, work=600)
+    look(dear, tried=100, work=24_000)
+    assert cheap.next_look == FIRST_LOOK + 2048
+    assert dear.next_look == FIRST_LOOK + 103
