@@ -33,8 +33,8 @@ Observable = Callable[[Problem, Theta], Array]
 
 # Rows that are measured in one call.
 BLOCKS = (32768, 1024, 16, 1)
-# Numbers in a block of rows, some 100 MB; a single row may be longer.
-LARGEST_BLOCK = 2**24
+# Numbers in a block of rows, 16 MB; a single row may be longer.
+LARGEST_BLOCK = 2**21
 
 # Below this a step's error is rounding.
 SMALLEST_RTOL = 1e-14

@@ -5,6 +5,8 @@
 
 import os
 import sys
+import tempfile
+from pathlib import Path
 
 from gfsim.workbench.runtime import prepare_jax
 
@@ -19,6 +21,7 @@ from jax.sharding import NamedSharding, PartitionSpec  # noqa: E402
 
 import gfsim as gf  # noqa: E402
 from gfsim.placement import is_spread, placed  # noqa: E402
+from gfsim.simulation.checkpoint import Checkpoint  # noqa: E402
 from gfsim.simulation.run import Run  # noqa: E402
 
 if len(sys.argv) == 3:
@@ -61,3 +64,32 @@ for name, problem, theta0 in CASES:
     descent = gf.simulate(gf.GradientDescent(problem, 0.1), theta0, 5.0)
     numbers = [np.linalg.norm(a) for a in (run.theta, run.observed["loss"], run.dissipated, descent.theta)]
     print(name, run.stats["steps"], all(carried), *(f"{x:.13e}" for x in numbers), sep=", ", flush=True)
+
+
+class Interrupted(Exception):
+    """Stands for the end of the process."""
+
+
+def interrupted(self: Run, budget: int) -> None:
+    if self._taken > 0:
+        raise Interrupted
+    advance(self, budget)
+
+
+if jax.process_count() == 1:
+    # Stored after every chunk, ended before the second: what was spread goes on spread.
+    Checkpoint.due = lambda self: True
+    with tempfile.TemporaryDirectory() as folder:
+        ends = []
+        for step in (watched, interrupted, watched):
+            Run._advance = step
+            carried.clear()
+            file = Path(folder) / ("whole" if not ends else "resumed")
+            try:
+                run = gf.simulate(
+                    gf.GradientFlow(shared), placed(start, split), 500.0, save=save, rtol=1e-10, checkpoint=file
+                )
+                ends.append(np.asarray(run.theta))
+            except Interrupted:
+                assert file.exists()
+        print("resumed", len(ends) == 2 and np.array_equal(*ends), all(carried), sep=", ", flush=True)

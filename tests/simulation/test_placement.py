@@ -52,6 +52,10 @@ def test_states_stay_on_the_devices_that_hold_them(eight_devices):
     assert split["nothing split"] == split["members together"] == "False"
 
 
+def test_a_run_that_was_ended_goes_on_spread_and_bit_identically(eight_devices):
+    assert eight_devices["resumed"] == ["True", "True"]
+
+
 def test_two_processes_equal_one(eight_devices):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

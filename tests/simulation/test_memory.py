@@ -1,0 +1,29 @@
+"""How many vectors of the size of θ a run holds at once."""
+
+import diffrax as dfx
+import jax
+import jax.numpy as jnp
+import pytest
+
+import gfsim as gf
+from gfsim.simulation import integrate
+from gfsim.solvers import RKC
+
+SIZE = 100_000
+
+
+@pytest.mark.parametrize(("solver", "most"), [(dfx.Tsit5(), 16), (RKC(), 16), (dfx.Dopri8(), 23)])
+def test_a_run_holds_few_vectors(monkeypatch, solver, most):
+    """What the compiled loop is given, returns and needs in between, as the compiler counts it."""
+    advance, vectors = integrate.advance, []
+
+    def watched(fixed, motion, kept):
+        used = advance.lower(fixed, motion, kept).compile().compiled.memory_analysis()
+        held = used.argument_size_in_bytes + used.temp_size_in_bytes
+        vectors.append((held + used.output_size_in_bytes - used.alias_size_in_bytes) / (8 * SIZE))
+        return advance(fixed, motion, kept)
+
+    monkeypatch.setattr(integrate, "advance", watched)
+    problem = gf.Problem.from_loss(lambda theta: 0.25 * jnp.sum(theta**4), jnp.ones(SIZE))
+    gf.simulate(gf.GradientFlow(problem), jax.random.normal(jax.random.key(0), (SIZE,)), 0.1, solver=solver)
+    assert 4 < max(vectors) <= most
