@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -49,42 +50,55 @@ def undisturbed(folder, capsys) -> Path:
     return folder / "undisturbed/drop-sweep.nc"
 
 
-def pids(address: str) -> list[int]:
-    with distributed.Client(address, set_as_default=False) as client:
-        return list(client.run(os.getpid).values())
+@contextlib.contextmanager
+def workers() -> Iterator[tuple[str, list[subprocess.Popen]]]:
+    """A scheduler's address and its two workers, which nothing but the test starts again."""
+    options = {"n_workers": 0, "dashboard_address": "127.0.0.1:0", "silence_logs": 60}
+    with distributed.LocalCluster(**options) as scheduler:
+        processes = [started(scheduler.scheduler_address) for _ in range(2)]
+        try:
+            yield scheduler.scheduler_address, processes
+        finally:
+            for process in processes:
+                process.kill()
+                process.wait()
 
 
-def kill_workers(address: str, kills: int, undisturbed: Path) -> None:
-    """Kills a worker `kills` times at random moments of a sweep, as soon as another one is there to be killed."""
+def started(address: str) -> subprocess.Popen:
+    command = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--no-nanny", "--nthreads", "1"]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def kill_workers(kills: int, undisturbed: Path) -> None:
+    """Kills a worker `kills` times at random moments of a sweep, each time after some runs more are in the store."""
     random = np.random.default_rng(1)
     killed: list[int] = []
     over = threading.Event()
 
-    def killer() -> None:
-        staging = Path("records/drop-sweep.unfinished")
+    def killer(address: str, processes: list[subprocess.Popen]) -> None:
+        staging, stored = Path("records/drop-sweep.unfinished"), 0
         while not over.is_set() and len(killed) < kills:
             time.sleep(float(random.uniform(0.05, 0.3)))
-            if not list(staging.glob("*.nc")):
-                continue
-            found = [pid for pid in pids(address) if pid not in killed]
-            if found:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(found[0], signal.SIGKILL)
-                    killed.append(found[0])
+            if (now := len(list(staging.glob("[!.]*.nc")))) > stored:
+                stored, place = now, int(random.integers(2))
+                processes[place].kill()
+                killed.append(processes[place].wait())
+                processes[place] = started(address)
 
-    thread = threading.Thread(target=killer)
-    thread.start()
-    try:
-        assert main(["sweep", "drop.py", *GRID, "--cluster", address, "--json"]) == 1
-    finally:
-        over.set()
-        thread.join()
-    assert len(killed) == kills
+    with workers() as (address, processes):
+        thread = threading.Thread(target=killer, args=(address, processes))
+        thread.start()
+        try:
+            assert main(["sweep", "drop.py", *GRID, "--cluster", address, "--json"]) == 1
+        finally:
+            over.set()
+            thread.join()
+    assert killed == [-signal.SIGKILL] * kills
     assert_same(Path("records/drop-sweep.nc"), undisturbed)
 
 
-def test_killed_workers_cost_nothing(cluster, undisturbed):
-    kill_workers(cluster.scheduler_address, 3, undisturbed)
+def test_killed_workers_cost_nothing(undisturbed):
+    kill_workers(3, undisturbed)
 
 
 def kill_clients(address: str, kills: int, undisturbed: Path) -> None:
@@ -109,10 +123,10 @@ def test_killed_clients_cost_nothing(cluster, undisturbed, capsys):
 
 
 @pytest.mark.verify
-def test_twenty_killed_workers(cluster, folder, capsys, monkeypatch):
+def test_twenty_killed_workers(folder, capsys, monkeypatch):
     monkeypatch.setitem(globals(), "GRID", LONG)
     assert main(["sweep", "drop.py", *LONG, "--out", "undisturbed", "--json"]) == 1
-    kill_workers(cluster.scheduler_address, 20, folder / "undisturbed/drop-sweep.nc")
+    kill_workers(20, folder / "undisturbed/drop-sweep.nc")
 
 
 @pytest.mark.verify
