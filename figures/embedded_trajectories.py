@@ -7,14 +7,16 @@ import numpy as np
 import xarray
 from matplotlib.figure import Figure
 
-from gfsim.plotting import COLOURS, style
+from gfsim.plotting import COLOURS, path, phase_portrait, style
+from gfsim.portraits import Portrait
 
 NARROW, WIDE = {"color": COLOURS["other"], "lw": 2.4}, {"color": COLOURS["flow"], "lw": 0.9, "ls": "--"}
 DEGREES = ((COLOURS["flow"], "o"), (COLOURS["gradient descent"], "s"), (COLOURS["modified"], "^"))
 # The largest error that the source reports for its experiment.
 PUBLISHED = 4.46e-13
-# Weights shown in the portrait: beyond, all paths follow the ray.
-SHOWN = 5.0
+# Times marked on the last path.
+MARKS = (1, 10)
+NAMES = {"streamlines": "flow of the plane's own part", "saddle": "saddle of L"}
 TICKS = (1e-15, 1e-10, 1e-5, 1)
 ROUNDING = np.finfo(float).eps
 
@@ -23,30 +25,33 @@ def figure(record: xarray.Dataset, venue: str) -> Figure:
     """Two rows of three panels."""
     with style(venue):
         width, _ = plt.rcParams["figure.figsize"]
-        fig, axes = plt.subplots(2, 3, figsize=(width, 0.7 * width))
+        fig, axes = plt.subplots(2, 3, figsize=(width, 0.74 * width))
         portrait(axes[0, 0], record)
         shared(axes[0, 1], record)
         clocks(axes[0, 2], record)
         boundaries(axes[1, 0], record)
         flows(axes[1, 1], record)
         beside(axes[1, 2], record)
+        handles, labels = axes[0, 0].get_legend_handles_labels()
+        named = [NAMES.get(str(label), str(label)) for label in labels]
+        fig.legend(handles, named, loc="outside upper center", ncols=4, columnspacing=1.2)
     return fig
 
 
 def portrait(ax, record: xarray.Dataset) -> None:
-    """Both trajectories in the image: the weight along the KKT direction against the output weight."""
-    for narrow, wide in record["path"].transpose("start", "width", "point", "coordinate").values:
-        ax.plot(*narrow.T, **NARROW)
-        ax.plot(*wide.T, **WIDE)
-        ax.plot(*narrow[0], "o", ms=3, color=COLOURS["reference"])
+    """The plane of the weight along the KKT direction and the output weight, with both networks' flows projected."""
+    drawn = Portrait.from_xarray(record, "plane")
+    artists = phase_portrait(drawn, ax=ax)
+    paths = record["path"].transpose("start", "width", "point", "coordinate").values
+    for k in range(0, len(paths), 2):
+        (narrow, wide), marks = paths[k], MARKS if k + 2 >= len(paths) else ()
+        path(narrow, ax=ax, **NARROW, label="narrow, θ" if k == 0 else None)
+        path(wide, record["path_time"][k], marks, ax=ax, **WIDE, label="wide, $T^+\\eta$, at t" if k == 0 else None)
     goal = record["goal"].values / np.max(record["goal"].values)
-    ax.plot(*np.outer(goal, [0, SHOWN]), color=COLOURS["theory"], lw=0.7, zorder=0)
-    ax.plot([], [], **NARROW, label="narrow, θ")
-    ax.plot([], [], **WIDE, label="wide, $T^+\\eta$")
-    ax.plot([], [], color=COLOURS["theory"], lw=0.7, label="KKT ray")
-    ax.plot([], [], "o", ms=3, color=COLOURS["reference"], label="start")
-    ax.set(xlabel="w along the KKT direction", ylabel="output weight a", xlim=(-0.3, SHOWN), ylim=(-0.3, SHOWN))
-    ax.legend(loc="lower right", borderpad=0, labelspacing=0.25)
+    ax.plot(*np.outer(goal, [0, drawn.grid.max()]), color=COLOURS["theory"], lw=0.7, zorder=2.4, label="KKT ray")
+    grey = artists["background"].to_rgba(drawn.outside.max())
+    ax.fill([], [], color=grey, label=f"share of ∇L out of the plane: {drawn.outside.max():.2g}")
+    ax.set(xlabel="w along the KKT direction", ylabel="output weight a")
     ax.set_title("(a) one neuron and its split", loc="left")
 
 
@@ -117,8 +122,8 @@ def flows(ax, record: xarray.Dataset) -> None:
 
 def beside(ax, record: xarray.Dataset) -> None:
     """How far off the image two unequal copies get, with the law's slope p."""
-    for (colour, marker), path, p in zip(DEGREES, record["beside"].values, record["degree"].values, strict=True):
-        norm, distance = np.unique(path, axis=0).T
+    for (colour, marker), rows, p in zip(DEGREES, record["beside"].values, record["degree"].values, strict=True):
+        norm, distance = np.unique(rows, axis=0).T
         ends = np.array([norm[0], norm[-1]])
         ax.loglog(ends, distance[0] * (ends / norm[0]) ** int(p), color=COLOURS["theory"], lw=0.7, zorder=1)
         every: dict[str, Any] = {"marker": marker, "ms": 2.5, "ls": "", "color": colour}

@@ -7,7 +7,11 @@ import numpy as np
 import xarray
 from matplotlib.figure import Figure
 
-from gfsim.plotting import COLOURS, shades, style
+from gfsim.plotting import COLOURS, path, phase_portrait, style
+from gfsim.portraits import Portrait
+
+# Times in the portrait, as powers of ten.
+MARKS = (0, 4, 10)
 
 
 def figure(record: xarray.Dataset, venue: str) -> Figure:
@@ -26,22 +30,19 @@ def figure(record: xarray.Dataset, venue: str) -> Figure:
 
 
 def portrait(ax, record: xarray.Dataset) -> None:
-    """Characteristic curves e^{αΛ}θ (parabolas w ∝ u²), level sets of the seminorm w² + ½u², and the paths."""
-    paths = record["path"].values
-    heights = record["height"].values
-    # Where both terms of the seminorm count.
-    u_max, w_max = 20.0, 30.0
-    u = np.linspace(0, u_max, 200)
-    for factor in np.geomspace(0.02, 50, 9):
-        ax.plot(u, factor * w_max * (u / u_max) ** 2, color=COLOURS["theory"], lw=0.4, ls="--")
-    ax.plot([], [], color=COLOURS["theory"], lw=0.4, ls="--", label="characteristic curves")
-    grid_u, grid_w = np.meshgrid(u, np.linspace(0, w_max, 200))
-    ax.contour(grid_u, grid_w, np.sqrt(grid_w**2 + 0.5 * grid_u**2), 6, colors=COLOURS["reference"], linewidths=0.4)
-    ax.plot([], [], color=COLOURS["reference"], lw=0.4, label="level sets of $\\|\\theta\\|_\\Lambda$")
-    for path, b, colour in zip(paths, heights, shades("flow", len(heights)), strict=True):
-        ax.plot(path[:, 1], path[:, 0], color=colour, label=f"flow, b = {b:g}")
-    ax.set(xlim=(0, u_max), ylim=(0, w_max), xlabel="u  (exponent ½)", ylabel="w  (exponent 1)")
-    ax.set_title("(a) phase portrait", loc="left")
+    """The flow in the plane u = v, characteristic curves e^{αΛ}θ (parabolas w ∝ u²) and level sets of ‖θ‖_Λ."""
+    drawn = Portrait.from_xarray(record, "plane")
+    artists = phase_portrait(drawn, ax=ax)
+    artists["streamlines"].set_label("streamlines")
+    u, w = drawn.grid[..., 0], drawn.grid[..., 1]
+    for factor in np.geomspace(0.1, 10, 5):
+        ax.plot(u[0], factor * w.max() * (u[0] / u.max()) ** 2, color=COLOURS["theory"], lw=0.6, ls="--", zorder=2)
+    ax.plot([], [], color=COLOURS["theory"], lw=0.6, ls="--", label="characteristic curves")
+    ax.contour(u, w, np.sqrt(w**2 + 0.5 * u**2), 5, colors=COLOURS["theory"], linewidths=0.6, linestyles=":", zorder=2)
+    ax.plot([], [], color=COLOURS["theory"], lw=0.6, ls=":", label="level sets of $\\|\\theta\\|_\\Lambda$")
+    path(record["plane_path"], record["plane_time"], MARKS, ax=ax, lw=1.6, label="flow, t = $10^k$ marked by k")
+    ax.set(xlabel="$(u+v)/\\sqrt{2}$  (exponent ½)", ylabel="w  (exponent 1)")
+    ax.set_title(f"(a) plane u = v, b = {float(record['plane_height']):g}", loc="left")
 
 
 def robustness(ax, record: xarray.Dataset) -> None:

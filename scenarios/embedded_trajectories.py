@@ -11,6 +11,7 @@ import xarray
 import gfsim as gf
 from gfsim import landscape
 from gfsim.verification import Shadow, shadow_error
+from gfsim.verification.neuron_plane import neuron_plane, off_saddle
 from gfsim.verification.off_image import departure_claims, embedding_errors, leave_image, on_manifold
 from gfsim.verification.one_neuron import at_kkt, forced_violations, point_claims, projected_paths, split_points
 from gfsim.verification.shadow import clock_claims, compare_batches, compare_clocks, compare_limits, outputs_on_grid
@@ -88,23 +89,22 @@ class EmbeddedTrajectories(gf.Scenario):
         return compare_batches(self.shadow("published"), 0.1, self.steps)
 
     def portrait(self) -> xarray.Dataset:
-        """One neuron from several starts and its split, projected to the image; the boundaries of p = 2 on a grid."""
+        """One neuron's flow from several starts and its split's, in its plane; the boundaries of p = 2 on a grid."""
         both = self.shadow("one neuron")
         goal = landscape.one_neuron_kkt(both.problem.data, gf.networks.ReLUPower(1, SMALL_LEAK))
-        paths, errors = projected_paths(both, goal.w / np.linalg.norm(goal.w), self.starts, self.rtol)
+        axis = goal.w / np.linalg.norm(goal.w)
+        plane = projected_paths(both, axis, self.starts, self.rtol).merge(neuron_plane(both.problem, axis))
         trained, side = self.shadow("p = 2"), np.linspace(-4, 4, 81)
         runs = trained.descents(trained.problem.theta, 0.05, 2000)
         values = outputs_on_grid(trained, *runs, side)
         record = {
-            "path": (("start", "width", "point", "coordinate"), paths),
-            "start_error": ("start", errors),
             "goal": ("coordinate", np.array([np.linalg.norm(goal.w), goal.a])),
             "boundary": (("width", "y", "x"), values),
             "boundary_error": np.max(np.abs(values[1] - values[0])) / np.max(np.abs(values)),
             "sample": (("datum", "xy"), np.asarray(trained.problem.data.inputs)),
             "label": ("datum", np.asarray(trained.problem.data.targets)),
         }
-        return xarray.Dataset(record, {"width": ["narrow", "wide"], "x": side, "y": side})
+        return plane.merge(xarray.Dataset(record, {"width": ["narrow", "wide"], "x": side, "y": side}))
 
     def limits(self) -> xarray.Dataset:
         """Directions at log 𝓛 = −1e4 from a start near one neuron's KKT point, narrow and wide, and their residuals."""
@@ -155,6 +155,9 @@ class EmbeddedTrajectories(gf.Scenario):
             ("published experiment: every step", PAPER, shared.sel(algorithm="descent"), 1e-11),
             ("SGD, same batches: every step", PAPER, shared.sel(algorithm="same batches"), 1e-11),
             ("starts: flows, error/(rtol·‖θ‖)", PAPER, worst(record["start_error"]) / self.rtol, 10),
+            ("one neuron's plane: points − the saddle at 0", PAPER, off_saddle(record), 1e-9),
+            ("the same: ‖∇log 𝓛‖ at it", PAPER, record["plane_gradient_norm"].sum(skipna=False), 1e-10),
+            ("the same: streamlines − solved, of the side", "numerics", record["plane_gap"], 1e-3),
             ("digits, channels split: every step", PAPER, record["digit_error"], 1e-11),
             ("p = 2: decision functions on a grid", DERIVED, record["boundary_error"], 1e-12),
             ("limits: direction of η against Tθ", f"{PAPER}, Thm 5.4", record["limit_error"], 1e-6),

@@ -11,6 +11,7 @@ import xarray
 
 import gfsim as gf
 from gfsim import landscape
+from gfsim.verification.balanced_plane import balanced_plane
 from gfsim.verification.infinity import largest_fall, run_to
 from gfsim.verification.two_balls import closed_form, predictor, programme, robust_margin, unit
 from gfsim.workbench.parallel import in_parallel
@@ -90,9 +91,9 @@ class QuasiHomogeneous(gf.Scenario):
 
     def simulate(self) -> xarray.Dataset:
         jobs = [functools.partial(self.compare, b) for b in self.heights]
-        *parts, sparse = in_parallel([*jobs, self.sparse])
+        *parts, sparse, plane = in_parallel([*jobs, self.sparse, self.portrait])
         record = xarray.concat(parts, dim=xarray.IndexVariable("height", list(self.heights)))
-        return xarray.merge([record, sparse]).assign(a=self.a)
+        return xarray.merge([record, sparse, plane]).assign(a=self.a)
 
     def problem(self, b: float, corners: int) -> gf.Problem:
         """One polygon, labelled +1: f is odd, so the other one's margins are the same."""
@@ -112,8 +113,6 @@ class QuasiHomogeneous(gf.Scenario):
         plain = run_to(gf.Problem(network, fine.data, fine.criterion), FINE_DEPTH, self.rtol, {})
         exponents = gf.networks.exponents(coarse.network_at(coarse.theta))
         point = landscape.max_margin_polish(coarse, runs[1].theta[-1], exponents)
-        path = runs[0]
-        chosen = spaced(path, 0.1, 80)
         return xarray.Dataset(
             {
                 "direction": ("coordinate", directions[0]),
@@ -123,9 +122,14 @@ class QuasiHomogeneous(gf.Scenario):
                 "polished": ("coordinate", unit(predictor(point.theta))),
                 "polished_residual": max(point.stationarity, point.infeasibility),
                 "largest_fall": largest_fall(runs[1].observed["lambda_margin"], runs[1].observed["log_loss"]),
-                "path": (("row", "parameter"), np.asarray(path.theta)[chosen]),
             }
         )
+
+    def portrait(self) -> xarray.Dataset:
+        """The plane u = v of the middle height, with the run from the network's own parameters projected to it."""
+        b = sorted(self.heights)[len(self.heights) // 2]
+        problem = self.problem(b, self.coarse)
+        return balanced_plane(problem, run_to(problem, 1e3, self.rtol, {})).assign(plane_height=b)
 
     def sparse(self) -> xarray.Dataset:
         """b > r: the second coordinate separates alone."""
@@ -168,10 +172,13 @@ class QuasiHomogeneous(gf.Scenario):
             claims.append(gf.Claim(f"b = {b}: homogeneous margin", DERIVED, exact, plain, 1e-3, scale="absolute"))
             fall = float(r["largest_fall"]) / self.rtol
             claims.append(gf.Claim(f"b = {b}: γ̃_Λ, fall in a step/rtol", KUNIN, 10, fall, 0, "at_most"))
-        share = record["sparse_share"].values
+        share, out, gap = record["sparse_share"].values, record["plane_outside"].max(skipna=False), record["plane_gap"]
         return [
             *claims,
             gf.Claim("b < r: separated without Λmax", KUNIN, 0, record["separable_witnesses"], 0, scale="absolute"),
+            gf.Claim("plane u = v: share of ∇𝓛 out of it", DERIVED, 0, out, 1e-12, scale="absolute"),
+            gf.Claim("plane: streamlines − solved flow, of the side", "numerics", 0, gap, 1e-3, scale="absolute"),
+            gf.Claim("plane: critical points", DERIVED, 0, record["plane_kind"].size, 0, scale="absolute"),
             gf.Claim("control, b > r: separated without it", KUNIN, 1, record["sparse_separable"], 0),
             gf.Claim("control, b > r: β₁/‖β‖, last/first", KUNIN, 0.9, share[-1] / share[0], 0, "at_most"),
         ]

@@ -163,7 +163,7 @@ def path(
     ax: Axes | None = None,
     **look: Any,
 ) -> list[Any]:
-    """A trajectory in the plane: its start as a dot, and the places at the times `marks` with their numbers.
+    """A trajectory in the plane: its start as a dot, and white dots at the times `marks` with their numbers.
 
     `points` has shape (T, 2), `t` (T,); places between two rows are interpolated. `look` holds matplotlib's properties
     of the line. Returns the artists.
@@ -179,9 +179,9 @@ def path(
         if t is None:
             raise ValueError("t must be given with marks, was left out")
         places = np.stack([np.interp(marks, np.asarray(t, float), column) for column in points.T], axis=1)
-        artists += ax.plot(*places.T, "|", ms=4, mew=0.8, color=look["color"], zorder=3.1)
+        artists += ax.plot(*places.T, "o", ms=3, mew=0.7, mfc="white", mec=look["color"], zorder=3.1)
         artists += [
-            ax.annotate(f"{mark:g}", place, xytext=(2, 2), textcoords="offset points", size=5)
+            ax.annotate(f"{mark:g}", place, xytext=(3, -4), textcoords="offset points", size=5)
             for mark, place in zip(marks, places, strict=True)
         ]
     return artists

@@ -78,15 +78,16 @@ def split_points(data: Dataset, degrees: tuple[int, ...] = (1, 2, 3)) -> "xarray
     )
 
 
-def projected_paths(
-    shadow: Shadow, axis: Float[np.ndarray, "2"], starts: int, rtol: float
-) -> tuple[Float[np.ndarray, "starts 2 points 2"], Float[np.ndarray, "starts"]]:
+def projected_paths(shadow: Shadow, axis: Float[np.ndarray, "2"], starts: int, rtol: float) -> "xarray.Dataset":
     """Flows of one neuron and of its split from `starts` starts around `axis`, to a loss 1e-6 of the first one's.
 
-    Paths (start, narrow or projected wide, point, (w·axis, a)), and max ‖η − Tθ‖/‖η‖ of each start.
+    `path` (start, narrow or projected wide, point, (w·axis, a)) at the times `path_time` (start, point), and
+    `start_error` (start,), max ‖η − Tθ‖/‖η‖.
     """
+    import xarray
+
     across = np.array([-axis[1], axis[0]])
-    paths, errors = [], []
+    paths, times, errors = [], [], []
     for turn, size in zip(np.linspace(-1.2, 1.2, starts), np.geomspace(0.3, 3, starts), strict=True):
         start = np.append(size * (np.cos(turn) * axis + np.sin(turn) * across), 0.5)
         narrow, wide = shadow.flows(jnp.asarray(start), rtol, 1e-6)
@@ -94,7 +95,14 @@ def projected_paths(
         rows = np.linspace(0, narrow.t.size - 1, 150).round().astype(int)
         pair = np.asarray(narrow.theta)[rows], np.asarray(jax.vmap(shadow.split.project)(wide.theta))[rows]
         paths.append([np.stack([theta[:, :2] @ axis, theta[:, 2]], axis=1) for theta in pair])
-    return np.array(paths), np.array(errors)
+        times.append(np.asarray(narrow.t)[rows])
+    return xarray.Dataset(
+        {
+            "path": (("start", "width", "point", "coordinate"), np.array(paths)),
+            "path_time": (("start", "point"), np.array(times)),
+            "start_error": ("start", np.array(errors)),
+        }
+    )
 
 
 def forced_violations(data: Dataset) -> list[landscape.Violation]:

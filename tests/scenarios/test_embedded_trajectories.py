@@ -12,7 +12,7 @@ from figures.embedded_trajectories import figure
 from gfsim.verification.shadow import shadow_error
 from gfsim.verification.split_cases import KINDS
 from scenarios.embedded_trajectories import BESIDE, CASES, EmbeddedTrajectories
-from tests.drawing import check_figure
+from tests.drawing import check_figure, made_up_portrait
 
 pytestmark = pytest.mark.slow
 
@@ -25,6 +25,8 @@ def lawful_record() -> xarray.Dataset:
     beside = [np.stack([norm, e * norm[0] * (norm / norm[0]) ** q], axis=1) for q, e, _ in BESIDE]
     negative = np.array([[0, 0, 0], [0, 1, 3], [0, 2, 6]])
     lowest = np.where(np.arange(3) > 0, 1.0 - p[:, None], 2.0)
+    saddle = {"points": np.zeros((1, 2)), "kind": ["saddle"], "gradient_norm": np.zeros(1)}
+    plane = dataclasses.replace(made_up_portrait(), **saddle).to_xarray("plane")
     return xarray.Dataset(
         {
             "descent_error": (("case", "clock", "descent_step"), np.full((4, 2, 101), 1e-15)),
@@ -38,6 +40,8 @@ def lawful_record() -> xarray.Dataset:
             "largest": ("algorithm", np.array([4e-13, 4e-13, 0.05])),
             "norm": ("iterate", np.linspace(1, 20, 5)),
             "path": (("start", "width", "point", "coordinate"), np.linspace(0.1, 4, 240).reshape(2, 2, 30, 2)),
+            "path_time": (("start", "point"), np.tile(np.geomspace(1e-2, 1e3, 30), (2, 1))),
+            "plane_gap": 1e-4,
             "start_error": ("start", np.full(2, 1e-9)),
             "goal": ("coordinate", np.ones(2)),
             "boundary": (("width", "y", "x"), np.tile(np.linspace(-1, 1, 9), (2, 9, 1))),
@@ -81,7 +85,7 @@ def lawful_record() -> xarray.Dataset:
             "promise": ["isometry", "output", "gradient"],
         },
         {"rtol": 1e-8},
-    )
+    ).merge(plane)
 
 
 @pytest.fixture
@@ -106,8 +110,10 @@ def test_without_the_deep_cases(record):
 
 
 DRAWN = {"descent_error", "flow_error", "flow_time", "error", "norm", "path", "goal", "boundary", "sample", "label"}
-UNCLAIMED = {"limit", "tau"}
-MEASURED = sorted(set(lawful_record().data_vars) - DRAWN - UNCLAIMED)
+UNCLAIMED = {"limit", "tau", "path_time"}
+CLAIMED_OF_THE_PLANE = {"plane_points", "plane_gradient_norm", "plane_gap"}
+PLANE = {name for name in lawful_record().data_vars if str(name).startswith("plane_")} - CLAIMED_OF_THE_PLANE
+MEASURED = sorted(set(lawful_record().data_vars) - DRAWN - UNCLAIMED - PLANE)
 
 
 @pytest.mark.parametrize("name", MEASURED)
@@ -123,6 +129,12 @@ def test_every_claim_reacts(record, name):
     spoil = controls.get(name, lambda x: x + 1e-5 if "embedding" in name else x + 1.0)
     record[name] = spoil(record[name])
     assert not all(verdicts(record).values())
+
+
+def test_a_spurious_or_missing_critical_point_is_seen(record):
+    name = "one neuron's plane: points − the saddle at 0"
+    assert not verdicts(record.assign(plane_kind=("plane_point", ["minimum"])))[name]
+    assert not verdicts(record.isel(plane_point=slice(0)).assign(plane_gradient_norm=("plane_point", [])))[name]
 
 
 @pytest.mark.parametrize(("name", "where"), [("largest", 2), ("manifold_error", 1)])
