@@ -1,31 +1,26 @@
 """Critical branches: (a) the loss around three critical points, (b) φ, (c) inertia of every stratum, (d) fates."""
 
-from typing import Any
-
-import matplotlib.pyplot as plt
 import numpy as np
 import xarray
 from matplotlib.colors import SymLogNorm
 from matplotlib.figure import Figure
 
-from gfsim.plotting import COLOURS, style
+from gfsim.plotting import COLOURS, sheets, style
 
 TITLES = ("inside: degenerate minimum", "outside: strict saddle", "dead neuron: strict saddle")
 FATES = {"returned": COLOURS["flow"], "lower": COLOURS["correlation flow"], "infinity": COLOURS["gradient descent"]}
 
 
-def figure(record: xarray.Dataset, venue: str) -> Figure:
+def figure(record: xarray.Dataset, venue: str) -> list[Figure]:
     """The loss in the second neuron's plane above; φ, the table of inertia, and what becomes of perturbations below."""
     with style(venue):
-        width, _ = plt.rcParams["figure.figsize"]
-        fig: Any = plt.figure(figsize=(width, 0.78 * width))
-        upper, lower = fig.subfigures(2, 1, height_ratios=(1, 1.15))
+        figures, (upper, lower) = sheets(venue, 0.36, 0.42)
         around(upper, record)
         axes = lower.subplots(1, 3, width_ratios=(1.2, 1.0, 1.0))
         correlation(axes[0], record)
         signs(axes[1], record)
         ends(axes[2], record)
-    return fig
+    return figures
 
 
 def around(fig, record: xarray.Dataset) -> None:

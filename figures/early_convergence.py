@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import xarray
 from matplotlib.figure import Figure
@@ -13,6 +12,7 @@ from gfsim.plotting import (
     power_law,
     residuals,
     shades,
+    sheets,
     sphere_points,
     sphere_portrait,
     style,
@@ -40,21 +40,19 @@ NAMES = {
 }
 
 
-def figure(record: xarray.Dataset, venue: str) -> Figure | None:
+def figure(record: xarray.Dataset, venue: str) -> list[Figure] | None:
     """Three rows: (a) in its two panels and (b); then (c), each law with its residuals below; then (d)."""
     if "case" not in record.dims:
         # One point of a sweep: `gfsim fit` draws them together.
         return None
     with style(venue):
-        width, _ = plt.rcParams["figure.figsize"]
-        fig: Any = plt.figure(figsize=(width, 1.14 * width))
-        upper, lower, last = fig.subfigures(3, 1, height_ratios=(1, 1.25, 1.05))
+        figures, (upper, lower, last) = sheets(venue, 0.35, 0.43, 0.36)
         left, right = upper.subfigures(1, 2, width_ratios=(2, 1.25))
         approach(left, record.sel(case="digits L=3"))
         weights(right, record)
         laws(lower, record)
         sphere(last, record)
-    return fig
+    return figures
 
 
 def sphere(fig, record: xarray.Dataset) -> None:
@@ -91,8 +89,7 @@ def approach(fig, record: xarray.Dataset) -> None:
                 ax.plot(left[-1], value, "o", ms=3, color=colour, zorder=3)
     nearest = float(np.min(1 - record["escape_time"] / blow_up))
     for ax in axes:
-        ax.set_xlim(1.3, nearest / 4)
-        ax.set_xlabel("time left, $1 - \\tau/T^*$")
+        ax.set(xlim=(1.3, nearest / 4), xlabel="time left, $1 - \\tau/T^*$")
     largest = float(record["escape_norm"] / record["delta"].min())
     axes[0].set(ylabel="‖s‖ = ‖θ‖/δ", ylim=(0.7, 3 * largest))
     lowest = record["path"].values[1:, :, 2].min()
@@ -107,9 +104,11 @@ def weights(fig, record: xarray.Dataset) -> None:
     """The first-layer weights of the neurons that end as the largest, each row on its own scale."""
     every = record["weights"].values
     chosen = np.argsort(-np.linalg.norm(every[-1], axis=1))[:NEURONS]
-    axes = fig.subplots(3, chosen.size, gridspec_kw={"hspace": 0.12})
-    moments = zip(axes, every, record["moment_norm"].values, ("start", "plateau", "escape"), strict=True)
-    for row, images, norm, name in moments:
+    # The layout takes it as a share of the whole sheet.
+    width, height = fig.figure.get_size_inches()
+    axes = fig.subplots(3, chosen.size, gridspec_kw={"hspace": 0.13 * width / height})
+    names = "start", "plateau", "escape"
+    for row, images, norm, name in zip(axes, every, record["moment_norm"].values, names, strict=True):
         limit = np.abs(images).max()
         weight_images(images[chosen], limit, axes=row)
         label = row[0].text(0, 1.08, f"{name}: ‖θ‖ = {norm:.2g}, |w| ≤ {limit:.2g}", transform=row[0].transAxes, size=6)
@@ -144,13 +143,9 @@ def laws(fig, record: xarray.Dataset) -> None:
         slopes[1][case] = fit_power_law(*escape[:2]).exponent
         if degree == 3:
             direction(axes[:, 2], r.isel(shallow=index), marks, 0.99 - 0.1 * index)
-    titles = (
-        "(c) deviation ∝ $\\delta^L$",
-        "time left at escape ∝ $\\delta^{L-2}$",
-        "misalignment ∝ $\\rho^{-2\\kappa/LN^*}$",
-    )
-    for ax, title in zip(axes[0], titles, strict=True):
-        ax.set_title(title, loc="left")
+    axes[0, 0].set_title("(c) deviation ∝ $\\delta^L$", loc="left")
+    axes[0, 1].set_title("time left at escape ∝ $\\delta^{L-2}$", loc="left")
+    axes[0, 2].set_title("misalignment ∝ $\\rho^{-2\\kappa/LN^*}$", loc="left")
     note(axes[0, 0], 0.04, 0.95, 3, slopes[0], "L=3")
     note(axes[0, 1], 0.04, 0.60, 1, slopes[1], "L=3")
     if record.sizes["case"] > 2:
@@ -158,8 +153,7 @@ def laws(fig, record: xarray.Dataset) -> None:
         note(axes[0, 1], 0.04, 0.04, 5, slopes[1], "L=7")
     axes[0, 0].set(ylabel="‖s − u‖ at ‖u‖ = 1.5")
     axes[0, 1].set(ylabel="$L(L-2)N^*(T^* - \\tau_{esc})$")
-    axes[0, 2].set(ylim=(1e-22, 1e6), yticks=(1e-20, 1e-10, 1))
-    axes[0, 2].set(ylabel="$1 - \\cos(u, \\hat u)$")
+    axes[0, 2].set(ylabel="$1 - \\cos(u, \\hat u)$", ylim=(1e-22, 1e6), yticks=(1e-20, 1e-10, 1))
     axes[1, 0].set(ylabel="resid. [%]", xlabel="initial norm δ")
     axes[1, 1].set(ylabel="resid. [%]", xlabel="δ / escape norm r")
     axes[1, 2].set(ylabel="slope ratio", xlabel="norm ρ = ‖u‖")
@@ -176,7 +170,7 @@ def laws(fig, record: xarray.Dataset) -> None:
 
 
 def note(ax, x: float, y: float, predicted: float, slopes: dict[str, float], which: str) -> None:
-    """Predicted slope beside the measured ones of the digits and the teacher."""
+    """Predicted slope beside the measured ones."""
     measured = ", ".join(f"{value:.3f}" for case, value in slopes.items() if case.endswith(which))
     text = f"{which}: theory {predicted}\n{measured}"
     ax.text(x, y, text, transform=ax.transAxes, size=6, va="top" if y > 0.5 else "bottom")

@@ -2,12 +2,11 @@
 
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import xarray
 from matplotlib.figure import Figure
 
-from gfsim.plotting import COLOURS, path, phase_portrait, style
+from gfsim.plotting import COLOURS, path, phase_portrait, sheets, style
 from gfsim.portraits import Portrait
 
 NARROW, WIDE = {"color": COLOURS["other"], "lw": 2.4}, {"color": COLOURS["flow"], "lw": 0.9, "ls": "--"}
@@ -21,21 +20,22 @@ TICKS = (1e-15, 1e-10, 1e-5, 1)
 ROUNDING = np.finfo(float).eps
 
 
-def figure(record: xarray.Dataset, venue: str) -> Figure:
+def figure(record: xarray.Dataset, venue: str) -> list[Figure]:
     """Two rows of three panels."""
     with style(venue):
-        width, _ = plt.rcParams["figure.figsize"]
-        fig, axes = plt.subplots(2, 3, figsize=(width, 0.74 * width))
-        portrait(axes[0, 0], record)
-        shared(axes[0, 1], record)
-        clocks(axes[0, 2], record)
-        boundaries(axes[1, 0], record)
-        flows(axes[1, 1], record)
-        beside(axes[1, 2], record)
-        handles, labels = axes[0, 0].get_legend_handles_labels()
+        figures, (upper, lower) = sheets(venue, 0.4, 0.35)
+        axes = upper.subplots(1, 3)
+        portrait(axes[0], record)
+        shared(axes[1], record)
+        clocks(axes[2], record)
+        handles, labels = axes[0].get_legend_handles_labels()
         named = [NAMES.get(str(label), str(label)) for label in labels]
-        fig.legend(handles, named, loc="outside upper center", ncols=4, columnspacing=1.2)
-    return fig
+        upper.legend(handles, named, loc="outside upper center", ncols=4, columnspacing=1.2)
+        axes = lower.subplots(1, 3)
+        boundaries(axes[0], record)
+        flows(axes[1], record)
+        beside(axes[2], record)
+    return figures
 
 
 def portrait(ax, record: xarray.Dataset) -> None:

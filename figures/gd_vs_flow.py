@@ -2,32 +2,29 @@
 
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import xarray
 from matplotlib.figure import Figure
 
-from gfsim.plotting import COLOURS, power_law, residuals, style
+from gfsim.plotting import COLOURS, power_law, residuals, sheets, style
 
 MODELS = {"flow": COLOURS["flow"], "modified-1": COLOURS["modified"], "modified-2": COLOURS["other"]}
 MARKERS = ("o", "s", "^")
 
 
-def figure(record: xarray.Dataset, venue: str) -> Figure | None:
+def figure(record: xarray.Dataset, venue: str) -> list[Figure] | None:
     """Above, distances against the step with residuals of the predicted powers; below, drift, escape and work."""
     if "case" not in record.dims:
         # One point of a sweep: `gfsim fit` draws them together.
         return None
     with style(venue):
-        width, _ = plt.rcParams["figure.figsize"]
-        fig: Any = plt.figure(figsize=(width, 0.75 * width))
-        upper, lower = fig.subfigures(2, 1, height_ratios=(1.35, 1))
+        figures, (upper, lower) = sheets(venue, 0.43, 0.32)
         orders(upper, record)
         axes = lower.subplots(1, 3)
         drift(axes[0], record)
         escape(axes[1], record)
         work(axes[2], record)
-    return fig
+    return figures
 
 
 def orders(fig, record: xarray.Dataset) -> None:

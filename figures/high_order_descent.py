@@ -1,22 +1,18 @@
 """High-order descent: (a) orbits, (b) rates, (c) a stall, (d, e) bounds on two losses, (f) λ_min at the start."""
 
-from typing import Any
-
-import matplotlib.pyplot as plt
 import numpy as np
 import xarray
 from matplotlib.figure import Figure
 
-from gfsim.plotting import COLOURS, shades, style
+from gfsim.plotting import COLOURS, shades, sheets, style
 
 THEORY = {"color": COLOURS["theory"], "lw": 0.7}
 
 
-def figure(record: xarray.Dataset, venue: str) -> Figure:
+def figure(record: xarray.Dataset, venue: str) -> list[Figure]:
     """Orbits, rates and a stall above; the structure monitor below."""
     with style(venue):
-        width, _ = plt.rcParams["figure.figsize"]
-        fig: Any = plt.figure(figsize=(width, 0.68 * width))
+        figures, (fig,) = sheets(venue, 0.68)
         axes = fig.subplots(2, 3)
         orbits(axes[0, 0], record)
         rates(axes[0, 1], record)
@@ -24,7 +20,7 @@ def figure(record: xarray.Dataset, venue: str) -> Figure:
         bounds(axes[1, 0], record, "square", "(d) bounds, square loss")
         bounds(axes[1, 1], record, "entropy", "(e) bounds, cross-entropy")
         starts(axes[1, 2], record)
-    return fig
+    return figures
 
 
 def orbits(ax, record: xarray.Dataset) -> None:

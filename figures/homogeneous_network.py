@@ -1,28 +1,24 @@
 """Homogeneous networks: (a) errors over six decades, (b) a learned field, (c) its three classes, (d) zoomed shapes."""
 
-from typing import Any
-
-import matplotlib.pyplot as plt
 import numpy as np
 import xarray
 from matplotlib.figure import Figure
 
-from gfsim.plotting import COLOURS, shades, style
+from gfsim.plotting import COLOURS, shades, sheets, style
 
 THEORY = {"color": COLOURS["theory"], "lw": 0.7}
 
 
-def figure(record: xarray.Dataset, venue: str) -> Figure:
+def figure(record: xarray.Dataset, venue: str) -> list[Figure]:
     """Errors and phase portrait above, returns and recognition below."""
     with style(venue):
-        width, _ = plt.rcParams["figure.figsize"]
-        fig: Any = plt.figure(figsize=(width, 0.72 * width))
+        figures, (fig,) = sheets(venue, 0.72)
         axes = fig.subplots(2, 2)
         errors(axes[0, 0], record)
         portrait(axes[0, 1], record)
         classes(axes[1, 0], record)
         zoom(axes[1, 1], record)
-    return fig
+    return figures
 
 
 def errors(ax, record: xarray.Dataset) -> None:

@@ -1,13 +1,10 @@
 """Saddle escape: (a) times, (b–d, g) the way from a saddle to the next critical set, (e, f) from a small start."""
 
-from typing import Any
-
-import matplotlib.pyplot as plt
 import numpy as np
 import xarray
 from matplotlib.figure import Figure
 
-from gfsim.plotting import COLOURS, path, phase_portrait, shades, style
+from gfsim.plotting import COLOURS, path, phase_portrait, shades, sheets, style
 from gfsim.portraits import Portrait
 
 NAMES = {
@@ -23,12 +20,10 @@ NAMES = {
 DYNAMICS = {"flow": ("o", COLOURS["flow"], "flow"), "descent": ("s", COLOURS["gradient descent"], "gradient descent")}
 
 
-def figure(record: xarray.Dataset, venue: str) -> Figure:
+def figure(record: xarray.Dataset, venue: str) -> list[Figure]:
     """Escape times; loss, eigenvalues and distance along the unstable manifold; norms from a small start; the limit."""
     with style(venue):
-        width, _ = plt.rcParams["figure.figsize"]
-        fig: Any = plt.figure(figsize=(width, 1.14 * width))
-        upper, lower, last = fig.subfigures(3, 1, height_ratios=(1, 1, 1.1))
+        figures, (upper, lower, last) = sheets(venue, 0.37, 0.37, 0.4)
         axes = upper.subplots(1, 3)
         times(axes[0], record)
         loss(axes[1], record)
@@ -38,7 +33,7 @@ def figure(record: xarray.Dataset, venue: str) -> Figure:
         norms(axes[1], record)
         limit(axes[2], record)
         plane(last, record)
-    return fig
+    return figures
 
 
 def plane(fig, record: xarray.Dataset) -> None:

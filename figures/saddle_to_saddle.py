@@ -1,23 +1,18 @@
 """Saddle to saddle: (a) scalar products, (b) deep linear, (c) ReLU on orthogonal inputs, (d, e) diagonal networks."""
 
-from typing import Any
-
-import matplotlib.pyplot as plt
 import numpy as np
 import xarray
 from matplotlib.figure import Figure
 
-from gfsim.plotting import COLOURS, shades, style
+from gfsim.plotting import COLOURS, shades, sheets, style
 
 THEORY = {"color": COLOURS["theory"], "lw": 0.7}
 
 
-def figure(record: xarray.Dataset, venue: str) -> Figure:
+def figure(record: xarray.Dataset, venue: str) -> list[Figure]:
     """Three losses with predicted plateaus and jump times above; the diagonal network's β and its errors below."""
     with style(venue):
-        width, _ = plt.rcParams["figure.figsize"]
-        fig: Any = plt.figure(figsize=(width, 0.74 * width))
-        upper, lower = fig.subfigures(2, 1)
+        figures, (upper, lower) = sheets(venue, 0.37, 0.37)
         axes = upper.subplots(1, 3)
         scalar(axes[0], record)
         loss(axes[1], record, "linear", np.atleast_1d(record["linear_predicted"].values), record["linear_jumps"].values)
@@ -27,7 +22,7 @@ def figure(record: xarray.Dataset, venue: str) -> Figure:
         axes = lower.subplots(1, 2, width_ratios=(2, 1))
         diagonal(axes[0], record)
         errors(axes[1], record)
-    return fig
+    return figures
 
 
 def scalar(ax, record: xarray.Dataset) -> None:

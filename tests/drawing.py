@@ -6,21 +6,30 @@ import matplotlib as mpl
 import numpy as np
 import xarray
 
+from gfsim.plotting.sheets import SLIDE
 from gfsim.portraits import Portrait
 
 mpl.use("Agg")
 
 
 def check_figure(figure: Callable, record: xarray.Dataset, venue: str, axes: int) -> None:
-    """`figure(record, venue)` draws, has so many axes, and leaves matplotlib's settings as they were."""
+    """`figure(record, venue)` draws, has so many axes, and leaves matplotlib's settings as they were.
+
+    It may be a list of figures, of which each fits its slide.
+    """
     from matplotlib import pyplot as plt
 
     before = dict(mpl.rcParams)
     drawn = figure(record, venue)
-    drawn.canvas.draw()
-    assert len(drawn.findobj(mpl.axes.Axes)) == axes
+    figures = drawn if isinstance(drawn, list) else [drawn]
+    for one in figures:
+        one.canvas.draw()
+        if venue == "beamer":
+            width, height = one.get_size_inches()
+            assert height <= (SLIDE + 1e-9) * width
+        plt.close(one)
+    assert sum(len(one.findobj(mpl.axes.Axes)) for one in figures) == axes
     assert dict(mpl.rcParams) == before
-    plt.close(drawn)
 
 
 def made_up_portrait(spherical: bool = False) -> Portrait:

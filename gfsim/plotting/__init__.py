@@ -9,6 +9,7 @@ from gfsim.plotting.phase import basin_palette as basin_palette
 from gfsim.plotting.phase import iterates as iterates
 from gfsim.plotting.phase import path as path
 from gfsim.plotting.phase import phase_portrait as phase_portrait
+from gfsim.plotting.sheets import sheets as sheets
 from gfsim.plotting.sphere import sphere_points as sphere_points
 from gfsim.plotting.sphere import sphere_portrait as sphere_portrait
 from gfsim.plotting.style import COLOURS as COLOURS

@@ -17,6 +17,8 @@ _METADATA = {"pdf": {"CreationDate": None}, "png": {"Software": None}, "svg": {"
 def draw(figure_file: Path, record: "xarray.Dataset", venue: str, folder: Path, label: str) -> list[Path]:
     """Calls `figure(record, venue)` of `figure_file` and writes PDF, PNG and SVG to `folder`; nothing where it is None.
 
+    Of a list of several figures, such as slides, each gets its number behind the label.
+
     Raises `ValueError` where the file cannot be imported or defines no such function.
     """
     import matplotlib as mpl
@@ -25,8 +27,10 @@ def draw(figure_file: Path, record: "xarray.Dataset", venue: str, folder: Path, 
     module = load_module(figure_file, f"_gfsim_figure_{figure_file.stem}")
     if not callable(getattr(module, "figure", None)):
         raise ValueError(f"{figure_file} must define figure(record, venue), was without it")
-    figure = module.figure(record, venue)
-    return [] if figure is None else save_figure(figure, folder, label)
+    drawn = module.figure(record, venue)
+    figures = drawn if isinstance(drawn, list) else [] if drawn is None else [drawn]
+    labels = [label] if len(figures) == 1 else [f"{label}-{k}" for k in range(1, len(figures) + 1)]
+    return [path for one, own in zip(figures, labels, strict=True) for path in save_figure(one, folder, own)]
 
 
 def save_figure(figure: "Figure", folder: Path, label: str) -> list[Path]:

@@ -6,7 +6,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from gfsim.plotting import COLOURS, VENUES, power_law, residuals, shades, style, weight_images
+from gfsim.plotting import COLOURS, VENUES, power_law, residuals, shades, sheets, style, weight_images
 
 mpl.use("Agg")
 
@@ -44,6 +44,38 @@ def test_columns():
     for venue in VENUES:
         assert 0.4 < widths[venue, "half"] / widths[venue, "full"] < 0.6
     assert widths["neurips", "full"] == 5.5
+
+
+@pytest.mark.parametrize(
+    ("venue", "expected"),
+    [("icml", [[0.3, 0.3, 0.4, 0.9]]), ("beamer", [[0.3, 0.3], [0.4], [0.62]])],
+)
+def test_rows_that_a_slide_does_not_hold_are_on_the_next(venue, expected):
+    from matplotlib import pyplot as plt
+
+    with style(venue):
+        figures, rows = sheets(venue, 0.3, 0.3, 0.4, 0.9)
+        width = mpl.rcParams["figure.figsize"][0]
+    assert len(rows) == 4
+    found = [[row.bbox.height / row.bbox.width for row in rows if row.figure is one] for one in figures]
+    assert [len(group) for group in found] == [len(group) for group in expected]
+    np.testing.assert_allclose(np.concatenate(found), np.concatenate(expected), rtol=1e-6)
+    for one in figures:
+        assert one.get_size_inches()[0] == pytest.approx(width)
+        plt.close(one)
+
+
+@pytest.mark.parametrize(("body", "names"), [("[Figure(), Figure()]", ["a-1", "a-2"]), ("[Figure()]", ["a"])])
+def test_every_sheet_gets_its_files(body, names, tmp_path):
+    import xarray
+
+    from gfsim.workbench.drawing import draw
+
+    script = tmp_path / "sheets_script.py"
+    script.write_text(f"from matplotlib.figure import Figure\n\ndef figure(record, venue):\n    return {body}\n")
+    written = draw(script, xarray.Dataset(), "beamer", tmp_path / "out", "a")
+    assert {path.name for path in written} == {f"{name}.{end}" for name in names for end in ("pdf", "png", "svg")}
+    assert all(path.stat().st_size > 0 for path in written)
 
 
 def test_unknown_venue_and_column():

@@ -93,5 +93,6 @@ def test_bad_input_is_one_line():
         dataclasses.replace(SaddleEscape(), delta=0.1)
 
 
-def test_figure(record):
-    check_figure(figure, record, "icml", 6 + 3)
+@pytest.mark.parametrize("venue", ["icml", "beamer"])
+def test_figure(record, venue):
+    check_figure(figure, record, venue, 6 + 3)
