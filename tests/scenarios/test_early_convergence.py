@@ -75,9 +75,11 @@ def lawful_record() -> xarray.Dataset:
             "large_misalignment": 0.35,
             "sphere_start": (
                 ("direction", "sphere_axis"),
-                np.tile(np.concatenate([np.eye(3), -np.eye(3)[:1]]), (10, 1)),
+                # The third lies on the boundary of the made-up portrait's basins.
+                np.tile([[0.6, 0.0, 0.8], [-0.6, 0.0, 0.8], [0.0, 0.6, 0.8], [0.6, 0.0, -0.8]], (10, 1)),
             ),
-            "sphere_label": ("direction", np.tile([0, 0, 2, 2], 10)),
+            "sphere_label": ("direction", np.tile([2, 0, 0, 2], 10)),
+            "sphere_solved": ("direction", np.tile([2, 0, 0, 2], 10)),
         },
         {"case": list(CASES)},
     ).merge(made_up_portrait(spherical=True).to_xarray("sphere"))
@@ -115,6 +117,9 @@ SPOILS = {
     "drift": (lambda x: 400 * x, 1),
     "own_blow_up": (lambda x: 1.01 * x, 1),
     "label": (lambda x: x - 2, 2),
+    "sphere_label": (lambda x: x + np.arange(40) // 39, 1),
+    "sphere_solved": (lambda x: x + np.arange(40) // 39, 2),
+    "sphere_start": (lambda x: x * np.array([0.0, 1.0, 1.0]), 1),
 }
 
 
@@ -128,7 +133,7 @@ def test_every_claim_reacts(record, name):
 
 GIVEN = {"degree", "ladder", "delta", "escape_norm", "leaky_delta", "initial_value", "balance"}
 SPHERE = {name for name in lawful_record().data_vars if name.startswith("sphere_")}
-DRAWN = {"weights", "moment_norm", "path"} | SPHERE - {"sphere_gradient_norm", "sphere_label"}
+DRAWN = {"weights", "moment_norm", "path"} | SPHERE - {"sphere_gradient_norm", "sphere_label", "sphere_solved"}
 
 
 @pytest.mark.parametrize("name", sorted(set(lawful_record().data_vars) - GIVEN - DRAWN - {"label"}))
