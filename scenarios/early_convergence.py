@@ -196,5 +196,4 @@ class EarlyConvergence(gf.Scenario):
             ("teacher, N(u0) > 0: collapse", SMALL, 0, collapsed[value > 0].mean(), 0.02),
             ("control, N(u0) < 0, v² > ‖w‖²/2: same", DERIVED, 1, collapsed[(value < 0) & stuck].mean(), 0.02),
         ]
-        laws += [gf.Claim(*entry) for entry in values]
-        return laws + [gf.Claim(*entry, scale="absolute") for entry in absolute]
+        return laws + [gf.Claim(*e) for e in values] + [gf.Claim(*e, scale="absolute") for e in absolute]

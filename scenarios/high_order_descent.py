@@ -121,8 +121,7 @@ class HighOrderDescent(gf.Scenario):
         """A network with loss mean |f − y|^{3/2}/(3/2): descent with a fixed step, and of degree 3/2 with a search."""
         problem, save = weak_network(), gf.linear_spaced(0, 3000, 301)
         plain = gf.simulate(gf.GradientDescent(problem, 0.1), problem.theta, 300.0, save=gf.linear_spaced(0, 300, 301))
-        high = gf.HighOrderDescent(problem, 1.5, smoothness=None)
-        tuned = gf.simulate(high, problem.theta, 3000.0, save=save)
+        tuned = gf.simulate(gf.HighOrderDescent(problem, 1.5, smoothness=None), problem.theta, 3000.0, save=save)
         return xarray.Dataset(
             {"gd_loss": ("iterate", plain.potential), "hgd_loss": ("iterate", tuned.potential)},
             {"iterate": np.rint(np.asarray(tuned.t))},
@@ -130,8 +129,7 @@ class HighOrderDescent(gf.Scenario):
 
     def monitor(self) -> xarray.Dataset:
         """Loss and bounds along gradient flow, for targets 0 and 1 and for classes 0 and 1."""
-        found = {}
-        observe = gf.observables.STRUCTURE
+        found, observe = {}, gf.observables.STRUCTURE
         for name, loss, end in (("square", gf.losses.Square(), 15.0), ("entropy", gf.losses.CrossEntropy(), 300.0)):
             problem, save = small_network(loss, outputs=2, width=64), gf.log_spaced(1e-2, end, 150)
             flow = gf.GradientFlow(problem)

@@ -127,14 +127,12 @@ class HomogeneousNetworks(gf.Scenario):
 
     def field(self) -> xarray.Dataset:
         """One network as a field of three degrees: errors far out, flow symmetry, and returns to x1 = 0."""
-        inner = self.trained(
-            drawn(2, 20, 2, self.seed + 1), gf.Dataset(circle(64), field(circle(64))), gf.losses.Square(), 1e-4
-        )
+        data = gf.Dataset(circle(64), field(circle(64)))
+        inner = self.trained(drawn(2, 20, 2, self.seed + 1), data, gf.losses.Square(), 1e-4)
         rows, orbit, symmetry = [], None, []
         for mu in DEGREES:
             network = HomogeneousNetwork(inner, G, mu, P, field=True)
             solve = functools.partial(followed, jax.jit(lambda x, network=network: network(x)))
-
             start, times, s = np.array([0.3, 1.0]), np.linspace(0, 2, 9), 1.5
             near = solve(start, times * np.exp(mu * s), 2 * np.exp(mu * s)).y * np.exp(s * np.diag(G))[:, None]
             far = solve(start * np.exp(s * np.diag(G)), times, 2.0).y
