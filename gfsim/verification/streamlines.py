@@ -26,7 +26,7 @@ def streamline_gap(
     breaks = np.flatnonzero(np.isnan(portrait.streamlines[:, 0]))
     lines = [line[np.isfinite(line[:, 0])] for line in np.split(portrait.streamlines, breaks)]
     gaps = []
-    for line in sorted(lines, key=len)[-count:]:
+    for line in sorted((line for line in lines if len(line) > 1), key=len)[-count:]:
         rows, line = ((np.asarray(points) - low) / (high - low) for points in (solve(line[0]), line))
         distance, ended = _to_polyline(rows, line)
         before = np.cumsum(ended) == 0
