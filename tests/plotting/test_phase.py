@@ -6,7 +6,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from gfsim.plotting import COLOURS, iterates, path, phase_portrait, sphere_points, sphere_portrait, style
+from gfsim.plotting import COLOURS, basin_palette, iterates, path, phase_portrait, sphere_points, sphere_portrait, style
 from tests.drawing import made_up_portrait
 
 mpl.use("Agg")
@@ -91,6 +91,81 @@ def test_what_is_asked_for_is_drawn():
     ):
         with pytest.raises(ValueError, match=f"^{message}"):
             call()
+    plt.close(fig)
+
+
+def test_everything_is_where_the_portrait_says():
+    from matplotlib import pyplot as plt
+
+    portrait = made_up_portrait()
+    fig, ax = plt.subplots()
+    artists = phase_portrait(portrait, ax=ax, nullclines=True)
+    for name in ("stable", "unstable", "streamlines"):
+        drawn = artists[f"{name} manifold" if name != "streamlines" else name].get_xydata()
+        np.testing.assert_array_equal(drawn, getattr(portrait, name))
+    for kind in set(portrait.kind):
+        chosen = [k for k, own in enumerate(portrait.kind) if own == kind]
+        np.testing.assert_array_equal(artists[kind].get_xydata(), portrait.points[chosen])
+    for name, wanted in (("degenerate minima", 1), ("degenerate, repelling", 0)):
+        rows = artists[name].get_xydata()
+        kept = np.isfinite(rows[:, 0])
+        np.testing.assert_array_equal(kept, portrait.attracting == wanted)
+        np.testing.assert_array_equal(rows[kept], portrait.curves[kept])
+    # Every streamline runs to the right.
+    assert len(artists["arrows"].U) == 4
+    assert np.all(artists["arrows"].U > 0)
+    image = artists["background"]
+    assert image.origin == "lower"
+    np.testing.assert_allclose(image.get_extent(), (-1.5, 1.5, -1.5, 1.5))
+    # x' = x − x³ and y' = −y.
+    across = np.concatenate([line.vertices for line in artists["nullcline 0"].get_paths()])
+    along = np.concatenate([line.vertices for line in artists["nullcline 1"].get_paths()])
+    assert np.abs(across[:, 0] - across[:, 0] ** 3).max() < 0.05
+    assert set(np.round(across[:, 0])) == {-1.0, 0.0, 1.0}
+    assert np.abs(along[:, 1]).max() < 1e-9
+    plt.close(fig)
+
+
+def test_basins_have_the_colours_of_their_palette():
+    from matplotlib import pyplot as plt
+    from matplotlib.colors import to_rgba
+
+    portrait = made_up_portrait()
+    fig, ax = plt.subplots()
+    shown = np.asarray(phase_portrait(portrait, ax=ax, background="basin")["background"].get_array())
+    palette = basin_palette(portrait)
+    assert len(set(palette.values())) == len(palette) == 2
+    for label, colour in palette.items():
+        own = shown[portrait.basin == label]
+        np.testing.assert_allclose(own, np.tile(to_rgba(colour), (len(own), 1)))
+    plt.close(fig)
+
+
+def test_times_are_marked_where_the_path_is_then():
+    from matplotlib import pyplot as plt
+
+    fig, ax = plt.subplots()
+    t = np.linspace(0, 4, 41)
+    artists = path(np.stack([t**2, -t], axis=1), t, (1, 3), ax=ax)
+    np.testing.assert_allclose(artists[1].get_xydata(), [[0, 0]])
+    np.testing.assert_allclose(artists[2].get_xydata(), [[1, -1], [9, -3]], atol=1e-12)
+    assert [note.get_text() for note in artists[3:]] == ["1", "3"]
+    plt.close(fig)
+
+
+def test_hemispheres_show_their_own_half():
+    from matplotlib import pyplot as plt
+
+    portrait = made_up_portrait(spherical=True)
+    fig, axes = plt.subplots(1, 2)
+    halves = sphere_portrait(portrait, axes=axes, background="level")
+    for half, side in zip(halves, (1, -1), strict=True):
+        values = half["background"].get_array()
+        np.testing.assert_allclose(values, portrait.level[0 if side > 0 else 1])
+    # A point at height 0.6 lies 0.8/√1.6 from the centre.
+    upper, lower = sphere_points(np.array([[0.8, 0.0, 0.6], [0.0, 0.8, -0.6]]), axes)
+    np.testing.assert_allclose(upper.get_xydata(), [[0.8 / 1.6**0.5, 0.0]])
+    np.testing.assert_allclose(lower.get_xydata(), [[0.0, 0.8 / 1.6**0.5]])
     plt.close(fig)
 
 

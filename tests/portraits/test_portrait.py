@@ -141,6 +141,9 @@ def test_planes_through_more_parameters():
     )
     assert sorted(through.kind) == ["minimum", "minimum", "saddle"]
     assert through.outside.max() < 1e-12
+    x, y = through.grid[..., 0], through.grid[..., 1]
+    np.testing.assert_allclose(through.velocity, np.stack([x - x**3, -y], axis=-1), atol=1e-12)
+    np.testing.assert_allclose(through.level, 0.25 * x**4 - 0.5 * x**2 + 0.5 * y**2, atol=1e-12)
     plane = Slice(problem, jnp.array([0.0, 0.0, 0.5]), jnp.eye(2, 3))
     above = planar(plane, (-1.5, 1.5), (-1.5, 1.5), **options)
     assert len(above.points) == 0
@@ -153,6 +156,18 @@ def test_planes_through_more_parameters():
     main = plane_of_trajectory(problem, rows)
     again = np.asarray(main.origin) + main.coordinates(rows) @ np.asarray(main.axes)
     np.testing.assert_allclose(again, rows, atol=1e-12)
+
+
+def test_the_flow_of_the_logarithm():
+    """Of L = x⁴y²: log L = 4 ln x + 2 ln y, whatever L underflows to."""
+    problem = gf.Problem.from_loss(lambda theta: theta[0] ** 4 * theta[1] ** 2, jnp.ones(2))
+    plane = Slice(problem, jnp.zeros(2), jnp.eye(2), log=True)
+    found = planar(plane, (1.0, 2.0), (1.0, 2.0), parts=(), resolution=5)
+    x, y = found.grid[..., 0], found.grid[..., 1]
+    np.testing.assert_allclose(found.level, 4 * np.log(x) + 2 * np.log(y), atol=1e-12)
+    np.testing.assert_allclose(found.velocity, np.stack([-4 / x, -2 / y], axis=-1), rtol=1e-12)
+    jacobian = plane.jacobian(jnp.array([1.0, 2.0]))
+    np.testing.assert_allclose(jacobian, np.diag([4.0, 0.5]), atol=1e-12)
 
 
 def stretched(u):
