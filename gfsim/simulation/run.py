@@ -83,7 +83,9 @@ def _chooser(flow: AbstractFlow, theta0: Float[Array, "*members P"], tolerance: 
     stabilised, implicit = prepared(RKC(), tolerance), prepared(BDF(), tolerance)
     assert isinstance(stabilised, RKC)
     assert isinstance(implicit, BDF)
-    return Chooser(float(tolerance.rtol), stabilised, implicit if dense else None, size)
+    data = getattr(flow.problem.objective, "data", None)
+    samples = 1 if data is None else data.n
+    return Chooser(float(tolerance.rtol), stabilised, implicit if dense else None, size, samples)
 
 
 class Run:

@@ -12,6 +12,8 @@ from gfsim.solvers.tableau import real_stability_limit
 
 # Below this rtol order 8 needs fewer gradients than order 5 on smooth flows.
 TIGHT = 1e-8
+# From here on BDF's steps are so much longer than those of RKC that few stages pay for its factorisations.
+TIGHT_DENSE = 1e-7
 FIRST_LOOK = 32
 LONGEST_PATIENCE = 2048
 # Gradients in an attempted step of an explicit method; patience is counted in these.
@@ -25,18 +27,22 @@ class Chooser:
     An explicit method whose accuracy-limited step h meets its stability limit (hρ near the real stability interval)
     hands over to RKC; RKC whose steps an explicit method could take as well hands back. RKC whose stages cost more than
     a dense Hessian hands over to BDF, where there is one, and is handed back to when they no longer would. Each change
-    is judged by its own cost, gradients plus twice the Hessian products per unit of clock: one that did not pay is
-    undone, and the next look is put off.
+    is judged by its own cost per unit of clock, gradients, twice the Hessian products, and BDF's factorisations in
+    gradients of a network of P parameters on n samples: one that did not pay is undone, and the next look is put off.
     """
 
-    def __init__(self, rtol: float, stabilised: RKC, implicit: BDF | None = None, size: int = 0):
+    def __init__(self, rtol: float, stabilised: RKC, implicit: BDF | None = None, size: int = 0, samples: int = 1):
         explicit = dfx.Dopri8() if rtol <= TIGHT else dfx.Tsit5()
         self._solvers: tuple[dfx.AbstractSolver, ...] = (explicit, stabilised)
         if implicit is not None:
             self._solvers += (implicit,)
         self._limit = real_stability_limit(type(explicit))
-        # A Hessian is P products, worth two gradients each, and serves for about two steps.
-        self._dense_stages = 20 + size
+        # In operations a factorisation, P³/3, is worth P²/(18n) of a network's gradients, 6Pn each. BDF makes one in
+        # about three steps; a Hessian, P products, serves for far more.
+        factorisation = size**2 / (18 * samples)
+        self._dense_step = factorisation / 3
+        # BDF's steps are longer than RKC's, and the more so the tighter the tolerance, since its order is higher.
+        self._dense_stages = (20 + size + factorisation) / (4 if rtol > TIGHT_DENSE else 192)
         self._at, self._from = EXPLICIT, EXPLICIT
         self._patience = FIRST_LOOK
         self._rate_before: float | None = None
@@ -57,6 +63,8 @@ class Chooser:
         counts two); `step` is the longer of the last accepted step and their mean, `decay` the fastest decay rate ρ
         now, `remaining` the clock still to run.
         """
+        if self._at == IMPLICIT:
+            work += round(tried * self._dense_step)
         changed = self._decide(span, step, work, decay, remaining)
         # Long steps of many stages are looked at as often as short ones, by their cost.
         share = min(1.0, USUAL_COST * max(tried, 1) / max(work, 1))

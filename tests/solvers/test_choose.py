@@ -60,17 +60,42 @@ def test_no_change_for_the_last_few_steps_or_without_information():
     assert not look(choice, span=0.0)
 
 
-def test_stages_that_cost_more_than_a_dense_hessian_hand_over_to_bdf_and_back():
-    choice = Chooser(1e-6, RKC(), BDF(), size=100)
+def dense(rtol: float = 1e-6, samples: int = 20) -> Chooser:
+    """A chooser of a network of 100 parameters, past its first change, to RKC."""
+    choice = Chooser(rtol, RKC(), BDF(), size=100, samples=samples)
     assert look(choice, decay=34.0)
-    assert not look(choice, span=500.0, step=50.0, work=300, decay=34.0)  # hρ = 1700: 54 stages
+    return choice
+
+
+def test_stages_that_cost_more_than_a_dense_hessian_hand_over_to_bdf_and_back():
+    choice = dense()  # (20 + 100 + 100²/(18·20))/4 = 37 stages
+    assert not look(choice, span=50.0, step=5.0, work=300, decay=34.0)  # hρ = 170: 17 stages
     assert look(choice, span=5e3, step=500.0, decay=34.0, work=1000, remaining=1e6)  # 170 stages
     assert isinstance(choice.solver, BDF)
     assert "169 stages" in choice.reason
     assert not look(choice, span=5e3, step=500.0, decay=34.0, work=900, remaining=1e6)
-    assert look(choice, span=5.0, step=5.0, decay=34.0, remaining=1e6)
+    assert look(choice, span=5.0, step=1.0, decay=34.0, remaining=1e6)  # 8 stages
     assert isinstance(choice.solver, RKC)
     assert "less stiff" in choice.reason
+
+
+def test_few_stages_pay_for_a_hessian_at_a_tight_tolerance():
+    span = {"span": 50.0, "step": 5.0, "decay": 34.0, "work": 300, "remaining": 1e6}  # 17 stages
+    assert look(dense(rtol=1e-8), **span)
+    assert not look(dense(rtol=1e-6), **span)
+    # Where a gradient is cheap, a factorisation is dear: 37 stages pay for one with 20 samples, 169 with one.
+    longer = span | {"step": 400.0, "span": 4000.0}  # 152 stages
+    assert look(dense(), **longer)
+    assert not look(dense(samples=1), **longer)
+
+
+def test_factorisations_count_where_bdf_is_judged():
+    choice = dense(samples=1)  # a step costs 100²/18/3 = 185 gradients more
+    assert look(choice, span=5e4, step=5e3, decay=34.0, work=5000, remaining=1e6)
+    assert isinstance(choice.solver, BDF)
+    assert look(choice, span=5e3, step=500.0, decay=34.0, work=100, tried=10, remaining=1e6)
+    assert isinstance(choice.solver, RKC)
+    assert "BDF cost" in choice.reason
 
 
 def test_what_the_chooser_notes_is_all_it_recalls():
