@@ -70,5 +70,5 @@ FLOWS: dict[str, Callable[[], Flow]] = {
     "deep linear": deep_linear,
     "digits 3/5, degree 2": lambda: digits(1e3),
     "digits, deep": lambda: deep_digits(100.0),
-    "diabetes, deep": lambda: diabetes(1e4),
+    "diabetes, deep": lambda: diabetes(1e3),
 }
