@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import diffrax as dfx
@@ -24,11 +24,13 @@ from gfsim.simulation.save import EveryStep, SaveAt
 from gfsim.simulation.step_control import Tolerance
 from gfsim.solvers.bdf import BDF
 from gfsim.solvers.chebyshev import RKC
-from gfsim.solvers.choose import Chooser
+from gfsim.solvers.choose import OFFERED, Chooser
 from gfsim.solvers.spectral_radius import generic_direction, power_iteration
 
 EVERY_STEP_SLOTS = 256
 LONGEST_CHUNK = 4096
+# Attempts between two looks at whether a planned change of solver is due.
+OFTEN = 16
 # Attempts between two looks at how many members of an ensemble still run. When no more than this share of those carried
 # along do, they go on alone: each new size compiles once, which only long runs repay.
 COMPACT_EVERY = 2048
@@ -100,14 +102,24 @@ class Run:
         events: tuple[AbstractEvent, ...],
         tolerance: Tolerance,
         solver: dfx.AbstractSolver | None,
+        repeating: Sequence[tuple[float, str]] = (),
     ):
+        """`repeating` names the solvers of an earlier run and the clock from which it used each."""
         self.dynamics = flow
         self.events = events
         self.ensemble = theta0.ndim == 2
         self._save = save
-        self._chooser = _chooser(flow, theta0, tolerance) if solver is None else None
-        self.solver = self._chooser.solver if self._chooser else prepared(solver, tolerance)  # type: ignore[arg-type]
-        self.used = [type(self.solver).__name__]
+        self._chooser: Chooser | None = None
+        # What is still to be changed to, and when.
+        self._planned = [(clock, prepared(OFFERED[name](), tolerance)) for clock, name in repeating]
+        if self._planned:
+            _, self.solver = self._planned.pop(0)
+        elif solver is not None:
+            self.solver = prepared(solver, tolerance)
+        else:
+            self._chooser = _chooser(flow, theta0, tolerance)
+            self.solver = self._chooser.solver
+        self.used = [(0.0, type(self.solver).__name__)]
         self._direction: Any = None
         self._looking_products = 0
 
@@ -161,6 +173,8 @@ class Run:
         while np.any(self._running()) and self._taken < max_steps:
             look_at = self._chooser.next_look if self._chooser else max_steps
             budget = min(chunk, max_steps - self._taken, max(1, look_at - self._taken))
+            if self._planned:
+                budget = min(budget, OFTEN)
             if self.ensemble:
                 budget = min(budget, COMPACT_EVERY - self._taken % COMPACT_EVERY)
             began = time.perf_counter()
@@ -179,6 +193,9 @@ class Run:
             if self._chooser and self._taken >= self._chooser.next_look and np.any(running):
                 self._look(self._taken, self._mark)
                 self._mark = self._marks()
+            if self._planned and self._typical(on_host(self.motion.clock)) >= self._planned[0][0]:
+                _, solver = self._planned.pop(0)
+                self._change_to(solver)
             if checkpoint.due():
                 self._store(checkpoint)
         self._close()
@@ -220,6 +237,10 @@ class Run:
         self.solver = solver
         self._set(solver_state=None)
         self.motion = self._each(integrate.mount, (self.dynamics, solver), self.motion)
+
+    def _change_to(self, solver: dfx.AbstractSolver) -> None:
+        self._carry_on_with(solver)
+        self.used.append((self._typical(on_host(self.motion.clock)), type(solver).__name__))
 
     def _attempts(self) -> np.ndarray:
         return np.asarray(on_host(self.motion.accepted) + on_host(self.motion.rejected))
@@ -304,12 +325,15 @@ class Run:
             "tried": self._attempts(),
         }
 
+    def _typical(self, values: Any) -> float:
+        """The median over the members that run, or over all where none does."""
+        running = self._running()
+        return float(np.median(np.asarray(values)[running] if np.any(running) else values))
+
     def _look(self, attempts: int, marks: dict[str, np.ndarray]) -> None:
         """Let the chooser see the typical running member."""
         assert self._chooser is not None
-        running = self._running()
         now = self._marks()
-        middle = lambda values: float(np.median(values[running]))  # noqa: E731
         moved = {name: value - marks[name] for name, value in now.items()}
         # At its stability limit an explicit method's steps grow and are cut in turn: the last one alone may be any.
         step = np.maximum(on_host(self.motion.last_step), moved["clock"] / np.maximum(moved["steps"], 1))
@@ -325,16 +349,15 @@ class Run:
             self._looking_products += int(np.sum(on_host(count)))
         changed = self._chooser.look(
             attempts,
-            tried=int(middle(moved["tried"])),
-            span=middle(moved["clock"]),
-            step=middle(step),
-            work=int(middle(moved["work"])),
-            decay=middle(on_host(rate)),
-            remaining=middle(on_host(self.motion.end) - now["clock"]),
+            tried=int(self._typical(moved["tried"])),
+            span=self._typical(moved["clock"]),
+            step=self._typical(step),
+            work=int(self._typical(moved["work"])),
+            decay=self._typical(on_host(rate)),
+            remaining=self._typical(on_host(self.motion.end) - now["clock"]),
         )
         if changed:
-            self._carry_on_with(self._chooser.solver)
-            self.used.append(type(self.solver).__name__)
+            self._change_to(self._chooser.solver)
 
     @property
     def start(self) -> Any:
@@ -351,7 +374,7 @@ class Run:
         m = self.motion
         known = integrate.work_is_known(self.solver)
         return {
-            "solver": " → ".join(self.used),
+            "solver": " → ".join(name for _, name in self.used),
             "reason": self._chooser.reason if self._chooser else "asked for",
             "steps": total(m.accepted),
             "rejected": total(m.rejected),

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import diffrax as dfx
@@ -113,8 +113,11 @@ def simulate(
     with meter:
         run.go(max_steps, meter, kept)
 
+    # At a change of solver the error changes by orders of magnitude: the companion changes where the run did.
+    used = run.used if solver is None else []
+
     def companion(trajectory: Trajectory) -> Trajectory:
-        return _solve_at_rows(dynamics, placed(start, where), trajectory, save, tolerance, solver, max_steps)
+        return _solve_at_rows(dynamics, placed(start, where), trajectory, save, tolerance, solver, used, max_steps)
 
     return _trajectory(run, observers, began, companion)
 
@@ -126,6 +129,7 @@ def _solve_at_rows(
     save: SaveAt | EveryStep | None,
     tolerance: Tolerance,
     solver: dfx.AbstractSolver | None,
+    used: Sequence[tuple[float, str]],
     max_steps: int,
 ) -> Trajectory:
     """The same flow at a tenth of the tolerance, kept at the rows of `trajectory`."""
@@ -138,7 +142,7 @@ def _solve_at_rows(
             raise ValueError("error_estimate needs rows at common times, save was every_step() of an ensemble")
         # The steps of the run, as times given.
         save = SaveAt(np.asarray(trajectory.t))
-    run = Run(flow, start, ends, save, (), closer, solver)
+    run = Run(flow, start, ends, save, (), closer, solver, used)
     kept = Checkpoint(None, flow, start, ends, save, closer, solver, max_steps)
     run.go(max_steps, LogTimeMeter(float(np.max(ends)), shown=False), kept)
     return _trajectory(run, {}, began, None)

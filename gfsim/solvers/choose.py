@@ -12,23 +12,28 @@ from gfsim.solvers.tableau import real_stability_limit
 
 # Below this rtol order 8 needs fewer gradients than order 5 on smooth flows.
 TIGHT = 1e-8
-# From here on BDF's steps are so much longer than those of RKC that few stages pay for its factorisations.
-TIGHT_DENSE = 1e-7
 FIRST_LOOK = 32
 LONGEST_PATIENCE = 2048
 # Gradients in an attempted step of an explicit method; patience is counted in these.
 USUAL_COST = 12
+# At equal rtol RKC, of order 2, leaves about ten times the error of the others, and its cost falls as error^{-1/2}: a
+# gradient of its counts as this many of theirs.
+PRICE = 3.0
+# Operations that a gradient takes as long as, however small its network.
+LEAST_GRADIENT = 3e4
 EXPLICIT, STABILISED, IMPLICIT = range(3)
+OFFERED = {solver.__name__: solver for solver in (dfx.Tsit5, dfx.Dopri8, RKC, BDF)}
 
 
 class Chooser:
     """Chooses between an explicit Runge–Kutta method, RKC and BDF, and changes its mind when the measurements do.
 
     An explicit method whose accuracy-limited step h meets its stability limit (hρ near the real stability interval)
-    hands over to RKC; RKC whose steps an explicit method could take as well hands back. RKC whose stages cost more than
-    a dense Hessian hands over to BDF, where there is one, and is handed back to when they no longer would. Each change
-    is judged by its own cost per unit of clock, gradients, twice the Hessian products, and BDF's factorisations in
-    gradients of a network of P parameters on n samples: one that did not pay is undone, and the next look is put off.
+    hands over to RKC; RKC that costs more than an explicit method would at its stability limit hands back. RKC whose
+    stages cost more than a dense Hessian hands over to BDF, where there is one, and is handed back to when they no
+    longer would; where even those of the explicit method's step would, BDF takes over at once. Each change is judged by
+    its own cost per unit of clock at equal error: gradients, twice the Hessian products, and BDF's factorisations in
+    gradients of a network of P parameters on n samples. One that did not pay is undone, and the next look is put off.
     """
 
     def __init__(self, rtol: float, stabilised: RKC, implicit: BDF | None = None, size: int = 0, samples: int = 1):
@@ -37,12 +42,16 @@ class Chooser:
         if implicit is not None:
             self._solvers += (implicit,)
         self._limit = real_stability_limit(type(explicit))
-        # In operations a factorisation, P³/3, is worth P²/(18n) of a network's gradients, 6Pn each. BDF makes one in
-        # about three steps; a Hessian, P products, serves for far more.
-        factorisation = size**2 / (18 * samples)
+        # Its last stage is the first of the next step, or is not.
+        stages = explicit.tableau.num_stages
+        self._evaluations = stages - 1 if explicit.tableau.fsal else stages
+        # A factorisation takes P³/3 operations, a network's gradient 6Pn. BDF makes one in about three steps.
+        factorisation = size**3 / 3 / max(6 * size * samples, LEAST_GRADIENT)
         self._dense_step = factorisation / 3
-        # BDF's steps are longer than RKC's, and the more so the tighter the tolerance, since its order is higher.
-        self._dense_stages = (20 + size + factorisation) / (4 if rtol > TIGHT_DENSE else 192)
+        # A step of BDF: about three gradients, the factor, and P products for a Hessian that serves four steps.
+        step = 3 + size / 2 + factorisation / 3
+        # At equal error ε the cost of RKC grows as ε^{-1/2}, of BDF, at order five, as ε^{-1/5}.
+        self._dense_stages = step / 1.5 * (rtol / 1e-4) ** 0.3
         self._at, self._from = EXPLICIT, EXPLICIT
         self._patience = FIRST_LOOK
         self._rate_before: float | None = None
@@ -91,11 +100,11 @@ class Chooser:
     def _decide(self, span: float, step: float, work: int, decay: float, remaining: float) -> bool:
         if span <= 0 or not np.isfinite(decay):
             return False
-        rate = work / span
+        rate = work / span * (PRICE if self._at == STABILISED else 1.0)
         stretch = step * decay
         judged, self._rate_before = self._rate_before, None
         if judged is not None and rate > judged:
-            cost = f"{rate / judged:.1f} times as many gradients per unit of clock"
+            cost = f"{rate / judged:.1f} times as many gradients per unit of clock at equal error"
             return self._switch(self._from, None, f"{self._name(self._at)} cost {cost}")
         if remaining < 30 * step:
             return False
@@ -103,12 +112,14 @@ class Chooser:
             if stretch > 0.5 * self._limit:
                 limit = f"hρ = {stretch:.2g} of {self._limit:.2g}"
                 name = self._name(EXPLICIT)
-                return self._switch(STABILISED, rate, f"stiff: steps of {name} met their stability limit, {limit}")
+                # No longer held back, steps grow about tenfold.
+                dense = len(self._solvers) > IMPLICIT and self._dense_stages < _stages(10 * stretch)
+                reason = f"stiff: steps of {name} met their stability limit, {limit}"
+                return self._switch(IMPLICIT if dense else STABILISED, rate, reason)
         else:
-            stages = 1.3 * math.sqrt(stretch)
-            # An order-2 step is shorter than the explicit method's would be: only a clear sign counts.
-            if stretch < 0.2 * self._limit:
-                reason = f"no longer stiff: hρ = {stretch:.2g} is within the explicit stability limit"
+            stages = _stages(stretch)
+            if rate > self._evaluations * decay / self._limit:
+                reason = f"no longer stiff: {self._name(EXPLICIT)} is stable at hρ = {stretch:.2g} for less"
                 return self._switch(EXPLICIT, rate, reason)
             if self._at == STABILISED and len(self._solvers) > IMPLICIT and stages > self._dense_stages:
                 reason = f"very stiff: {stages:.0f} stages a step cost more than a dense Hessian, hρ = {stretch:.2g}"
@@ -129,3 +140,8 @@ class Chooser:
 
     def _name(self, which: int) -> str:
         return type(self._solvers[which]).__name__
+
+
+def _stages(stretch: float) -> float:
+    """Stages of an RKC step with hρ = `stretch`."""
+    return 1.3 * math.sqrt(stretch)

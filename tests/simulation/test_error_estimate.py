@@ -1,0 +1,56 @@
+"""The estimate of the global error, on random flows of networks against tight references."""
+
+import diffrax as dfx
+import jax
+import numpy as np
+import pytest
+
+import gfsim as gf
+from gfsim.solvers import BDF, RKC
+
+
+def random_flow(seed: int) -> tuple[gf.Problem, float]:
+    """A problem and a time: two or three layers, regression or classification, 8 to 100 parameters."""
+    random = np.random.default_rng(seed)
+    keys = jax.random.split(jax.random.key(seed), 3)
+    inputs, width = int(random.integers(1, 5)), int(random.integers(2, 9))
+    network = (
+        gf.networks.TwoLayer(inputs, width, gf.networks.Tanh(), key=keys[0]),
+        gf.networks.TwoLayer(inputs, width, gf.networks.ReLUPower(2), key=keys[0]),
+        gf.networks.FeedForward((inputs, width, 3, 1), gf.networks.Tanh(), key=keys[0], bias=True),
+        gf.networks.DeepLinear((inputs, width, 1), key=keys[0]),
+    )[seed % 4]
+    samples = int(random.integers(5, 30))
+    x = jax.random.normal(keys[1], (samples, inputs))
+    if random.random() < 0.5:
+        problem = gf.Problem(network, gf.Dataset(x, jax.random.normal(keys[2], (samples,))), gf.losses.Square())
+    else:
+        signs = jax.random.rademacher(keys[2], (samples,), float)
+        problem = gf.Problem(network, gf.Dataset(x, signs), gf.losses.Logistic())
+    return problem, float(10 ** random.uniform(0, 2))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [3, pytest.param(60, marks=pytest.mark.verify)])
+def test_estimate_is_within_ten_times_and_never_a_third_of_the_error_of_random_flows(count):
+    ratios = []
+    for seed in range(count):
+        problem, t1 = random_flow(seed)
+        random = np.random.default_rng(1000 + seed)
+        solver = (None, dfx.Tsit5(), RKC(), BDF(), dfx.Dopri8())[seed % 5]
+        flow = gf.GradientFlow(problem)
+        run = gf.simulate(flow, problem.theta, t1, solver=solver, rtol=10 ** random.uniform(-7, -3))
+        reference = gf.simulate(flow, problem.theta, t1, solver=dfx.Dopri8(), rtol=1e-12, atol=1e-14)
+        true = np.linalg.norm(np.asarray(run.theta[-1]) - np.asarray(reference.theta[-1]))
+        assert run.error_estimate is not None
+        ratios.append(run.error_estimate[-1] / true)
+    ratios = np.array(ratios)
+    assert np.mean((ratios > 0.1) & (ratios < 10)) >= 0.95
+    assert np.all(ratios > 1 / 3)
+
+
+def test_the_companion_changes_solver_where_the_run_did():
+    problem = gf.Problem.from_loss(lambda p: 0.5 * (p[0] ** 2 + 1e3 * p[1] ** 2), np.ones(2))
+    run = gf.simulate(gf.GradientFlow(problem), problem.theta, 10.0)
+    assert run.stats["solver"] == "Tsit5 → BDF"
+    assert run.companion().stats["solver"] == "Tsit5 → BDF"
