@@ -50,9 +50,10 @@ class Trajectory:
 
         The error of a method of order k falls as rtol^{k/(k+1)}, so the companion's is a share 10^{−k/(k+1)} of the
         run's and their distance is the rest; the estimate is ‖θ − θ_companion‖₂/(1 − 10^{−2/3}), exact in this sense
-        for RKC (k = 2) and 10 % more for higher orders. The companion changes solver where the run did. The solve runs when this is first asked for and costs 10^{1/k} times the run for an error estimate of order k:
-        2.2 times for RKC, 1.6 for Tsit5, 1.3 for Dopri8; `stats["error_estimate_gradients"]` says what it was. It does
-        not see rounding (about 1e-16·‖θ‖ a step). None for a descent, whose iterates are exact by definition.
+        for RKC (k = 2) and about a tenth more for higher orders. The companion changes solver where the run did. It is
+        solved when this is first asked for and costs 2.2 times the run for RKC, 1.6 times for Tsit5, 1.3 times for
+        Dopri8; `stats["error_estimate_gradients"]` says what it was. The estimate does not see rounding (about
+        1e-16·‖θ‖ a step). None for a descent, whose iterates are exact by definition.
         """
         if self.companion is None:
             return None

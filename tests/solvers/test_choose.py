@@ -40,7 +40,7 @@ def test_stability_limited_steps_hand_over_to_rkc_and_back_when_the_stiffness_is
     assert isinstance(choice.solver, RKC)
     assert "hρ = 3.4 of 3.5" in choice.reason
     assert not look(choice, span=50.0, step=5.0, work=300, decay=34.0)  # cheaper per unit of clock: stay
-    # Tsit5 needs 6ρ/3.5 gradients per unit of clock, of which one of RKC is worth three: 0.34 against 3 · 0.11 and 0.12.
+    # Tsit5 takes 6ρ/3.5 = 0.34 gradients per unit of clock; one of RKC counts as three: 3 · 0.10, then 3 · 0.12.
     assert not look(choice, span=50.0, step=5.0, work=5, decay=0.2)
     assert look(choice, span=50.0, step=5.0, work=6, decay=0.2)
     assert isinstance(choice.solver, dfx.Tsit5)
@@ -71,7 +71,7 @@ def dense(rtol: float = 1e-6, size: int = 100, samples: int = 20) -> Chooser:
 
 
 def test_stages_that_cost_more_than_a_dense_hessian_hand_over_to_bdf_and_back():
-    # A factorisation of 100³/3 operations in gradients of 3e4: 11. A step (3 + 50 + 11/3)/1.5 · (1e-2)^0.3: 9.5 stages.
+    # A factorisation of 100³/3 operations costs 11 gradients of 3e4; a step (3 + 50 + 11/3)/1.5 · (1e-2)^0.3: 9.5 stages.
     choice = dense()
     assert isinstance(choice.solver, RKC)
     assert not look(choice, span=50.0, step=1.0, work=300, decay=34.0)  # hρ = 34: 8 stages
