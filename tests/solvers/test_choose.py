@@ -71,7 +71,7 @@ def dense(rtol: float = 1e-6, size: int = 100, samples: int = 20) -> Chooser:
 
 
 def test_stages_that_cost_more_than_a_dense_hessian_hand_over_to_bdf_and_back():
-    # A factorisation of 100³/3 operations costs 11 gradients of 3e4; a step (3 + 50 + 11/3)/1.5 · (1e-2)^0.3: 9.5 stages.
+    # A factorisation of 100³/3 operations: 11 gradients of 3e4; a step (3 + 50 + 11/3)/1.5 · (1e-2)^0.3: 9.5 stages.
     choice = dense()
     assert isinstance(choice.solver, RKC)
     assert not look(choice, span=50.0, step=1.0, work=300, decay=34.0)  # hρ = 34: 8 stages
