@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from scipy.optimize import nnls
 
 from gfsim.problems import Dataset
 from gfsim.problems.networks import ReLUPower
@@ -26,6 +25,8 @@ def hard_margin(inputs: Float[Array | np.ndarray, "n d"]) -> tuple[Float[np.ndar
 
     Source: Lawson & Hanson, Solving Least Squares Problems, 1974, ch. 23 (least distance programming by NNLS).
     """
+    from scipy.optimize import nnls  # heavy
+
     x = np.asarray(inputs, float)
     target = np.append(np.zeros(x.shape[1]), 1.0)
     rough, _ = nnls(np.column_stack([x, np.ones(len(x))]).T, target)

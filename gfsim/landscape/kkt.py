@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.optimize import nnls
 
 from gfsim.problems.networks.activations import ReLUPower
 from gfsim.problems.problem import Problem
@@ -158,6 +157,8 @@ def _multipliers(
     gradients: Float[np.ndarray, "chosen P"], slack: Float[np.ndarray, "chosen"], target: Float[np.ndarray, "P"]
 ) -> Float[np.ndarray, "chosen"]:
     """λ ≥ 0 that minimises ‖target − Σ λ_i gradients_i‖² + (Σ λ_i slack_i)²."""
+    from scipy.optimize import nnls  # heavy
+
     matrix = np.vstack([gradients.T, slack])
     # As many rows as constraints hold the same problem.
     q, r = np.linalg.qr(matrix)

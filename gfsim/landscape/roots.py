@@ -8,13 +8,14 @@ import lineax as lx
 import numpy as np
 import optimistix as optx
 from jaxtyping import Float
-from scipy.optimize import brentq
 
 from gfsim.types import Array, Scalar
 
 
 def zero_between(function: Callable[[float], float], low: float, high: float) -> float:
     """Where `function` vanishes between two points of different sign, by Brent's method."""
+    from scipy.optimize import brentq  # heavy
+
     root: float = brentq(function, low, high, xtol=1e-17, rtol=np.float64(1e-15))  # pyright: ignore[reportAssignmentType]
     return root
 

@@ -6,7 +6,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.optimize import minimize
 
 from gfsim.landscape.kkt import checked_exponents
 from gfsim.problems.problem import Problem
@@ -46,6 +45,8 @@ def conditional_separability(problem: Problem, exponents: Theta, seed: int = 0) 
     outputs = [problem.outputs(jnp.asarray(start)) for start in starts]
     if not any(np.any(np.asarray(output) != 0) for output in outputs):
         return ConditionalSeparability(True, None, float("nan"), "the network is nil without the Λmax parameters")
+    from scipy.optimize import minimize  # heavy
+
     mask, best, witness = jnp.asarray(free.astype(float)), -np.inf, None
     for start in starts:
         found = minimize(

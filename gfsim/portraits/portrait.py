@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import xarray
 
 # Points of a grid that are evaluated at once.
-_CHUNK = 256
+_CHUNK = 64
 # Of no basin.
 NOWHERE = -1
 PARTS = ("streamlines", "points")

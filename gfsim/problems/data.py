@@ -1,6 +1,7 @@
 """Data sets: the real digits, files, and the synthetic sets of the theory."""
 
 import csv
+import importlib.util
 import os
 import zipfile
 from collections.abc import Callable, Sequence
@@ -78,9 +79,12 @@ def digits(classes: Sequence[int]) -> Dataset:
     allowed = range(10)
     if len(classes) < 2 or any(c not in allowed or classes.count(c) > 1 for c in classes):
         raise ValueError(f"classes: must be at least two different digits 0 … 9, was {tuple(classes)}")
-    from sklearn.datasets import load_digits  # heavy, and needed by nothing else
-
-    pixels, digit = (np.asarray(values) for values in load_digits(return_X_y=True))
+    # Importing scikit-learn would take longer than solving many a flow on them: its file is read without.
+    package = importlib.util.find_spec("sklearn")
+    assert package is not None
+    assert package.origin is not None
+    rows = np.loadtxt(Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz", delimiter=",")
+    pixels, digit = rows[:, :-1], rows[:, -1].astype(int)
     chosen = np.isin(digit, classes)
     labels = np.array([list(classes).index(value) for value in digit[chosen]])
     return Dataset(pixels[chosen] / 16.0, _labels(labels, len(classes)))

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
-from scipy.linalg import solve_continuous_lyapunov
 
 from gfsim.problems.checks import require_x64
 from gfsim.types import Array, ArrayLike, Input, Scalar
@@ -49,6 +48,8 @@ class Dilation(eqx.Module):
                 "generator: must be anti-Hurwitz, all eigenvalues with positive real part, the smallest was "
                 f"{slowest:.4g}; {_remedy(G)}"
             )
+        from scipy.linalg import solve_continuous_lyapunov  # heavy
+
         weight = solve_continuous_lyapunov(G.T, np.eye(len(G))) if P is None else _square("P", P)
         weight = _checked_weight(G, weight)
         self.generator, self.P = (tuple(map(tuple, matrix.tolist())) for matrix in (G, weight))

@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from scipy.spatial import KDTree
 
 from gfsim.types import ArrayLike
 
@@ -59,6 +58,8 @@ def _fitted_gradients(
     x: Float[np.ndarray, "n d"], f: Float[np.ndarray, "n"], neighbours: int
 ) -> Float[np.ndarray, "n d"]:
     """∇f(x_i) of the quadratic through the nearest neighbours of x_i, by least squares."""
+    from scipy.spatial import KDTree  # heavy
+
     d = x.shape[1]
     _, near = KDTree(x).query(x, neighbours)
     upper = np.triu_indices(d)
