@@ -268,9 +268,10 @@ def figure(rows: list[dict]) -> mpl.figure.Figure:  # pyright: ignore
                     "color": COLOURS["reference"], "lw": 0.7, "marker": markers[peer], "markerfacecolor": "white"
                 }  # fmt: skip
                 ax.loglog(rungs["errors"], rungs["seconds"], label=peer, ms=3, **options)
-            ax.invert_xaxis()
+            # The same decades everywhere; a panel of few points would not span one.
+            ax.set_xlim(3e-2, 3e-10)
             ax.set_title(f"{row['name']}\nP = {row['size']}, $t_1$ = {row['t1']:.0e}")
-        for ax in axes[-1]:
+        for ax in list(axes.flat)[max(0, len(rows) - columns) : len(rows)]:
             ax.set_xlabel("error / ‖θ‖")
         for ax in axes[:, 0]:
             ax.set_ylabel("seconds")
