@@ -74,7 +74,7 @@ def diffrax_method(solver: dfx.AbstractSolver) -> Callable[[Flow], Method]:
 
 def scipy_method(name: str) -> Callable[[Flow], Method]:
     def make(flow: Flow) -> Method:
-        gradient, hessian = (jax.jit(lambda y, f=f: f(y)) for f in (flow.problem.grad, flow.problem.hessian))
+        gradient, hessian = jax.jit(lambda y: flow.problem.grad(y)), jax.jit(jax.hessian(flow.problem.loss))
 
         def solve(rtol: float, t1: float) -> np.ndarray:
             run = solve_ivp(

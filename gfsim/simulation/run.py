@@ -8,13 +8,12 @@ from typing import Any
 import diffrax as dfx
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from gfsim.dynamics.base import AbstractFlow
 from gfsim.placement import on_host, placed, placement, with_rows
-from gfsim.simulation import integrate
+from gfsim.simulation import choice, integrate
 from gfsim.simulation.checkpoint import Checkpoint
 from gfsim.simulation.events import AbstractEvent
 from gfsim.simulation.integrate import Carried, Kept, Motion
@@ -22,10 +21,9 @@ from gfsim.simulation.outcome import Outcome
 from gfsim.simulation.progress import LogTimeMeter
 from gfsim.simulation.save import EveryStep, SaveAt
 from gfsim.simulation.step_control import Tolerance
-from gfsim.solvers.bdf import BDF
 from gfsim.solvers.chebyshev import RKC
 from gfsim.solvers.choose import OFFERED, Chooser
-from gfsim.solvers.spectral_radius import generic_direction, power_iteration
+from gfsim.solvers.spectral_radius import generic_direction
 
 EVERY_STEP_SLOTS = 256
 LONGEST_CHUNK = 4096
@@ -35,8 +33,6 @@ OFTEN = 16
 # along do, they go on alone: each new size compiles once, which only long runs repay.
 COMPACT_EVERY = 2048
 COMPACT_BELOW = 0.25
-# Parameters above which no dense Hessian is kept: 8 MB each for it and its factor.
-LARGEST_DENSE = 1000
 
 
 @eqx.filter_jit
@@ -44,50 +40,6 @@ def _over_members(function: Callable, ensemble: bool, shared: Any, *mapped: Any)
     """function(*shared, *mapped), vmapped over the leading axis of `mapped` in an ensemble."""
     f = lambda *m: function(*shared, *m)  # noqa: E731
     return jax.vmap(f)(*mapped) if ensemble else f(*mapped)
-
-
-def _stiffness(flow: AbstractFlow, max_products: Int[Array, ""], motion: Motion, direction: Any) -> Any:
-    """Largest decay rate −λ_min(J) of the linearised flow, ≥ 0, with the iterate and the products it took.
-
-    Growth (an escape from a saddle) makes no explicit step unstable, so the spectral radius will not do: the spectrum
-    is shifted by it, which leaves the fastest decay as the dominant mode.
-    """
-
-    def product(v: Any) -> Any:
-        return jax.jvp(lambda s: flow.vector_field(motion.clock, s), (motion.y.state,), (v,))[1]
-
-    def shifted(v: Any) -> Any:
-        return jax.tree.map(lambda image, x: image - radius * x, product(v), v)
-
-    options = {"max_products": max_products, "tolerance": 0.02}
-    radius, _, count = power_iteration(product, direction, **options)
-    spread, direction, more = power_iteration(shifted, direction, **options)
-    return jnp.maximum(spread - radius, 0.0), direction, count + more
-
-
-def prepared(solver: dfx.AbstractSolver, tolerance: Tolerance) -> dfx.AbstractSolver:
-    """A user's solver as the loop needs it: RKC looks at the state alone, implicit root finders get the tolerances."""
-    if isinstance(solver, RKC):
-        return dataclasses.replace(solver, stiff=integrate.flow_state)
-    # Arrays, so that another tolerance compiles nothing new.
-    rtol, atol = jax.device_put((on_host(tolerance.rtol), np.min(on_host(tolerance.atol))))
-    if isinstance(solver, BDF):
-        return dataclasses.replace(solver, stiff=integrate.flow_state, rtol=rtol, atol=atol)
-    if isinstance(solver, dfx.AbstractImplicitSolver):
-        return eqx.tree_at(lambda s: s.root_finder, solver, dfx.VeryChord(rtol=rtol, atol=atol))
-    return solver
-
-
-def _chooser(flow: AbstractFlow, theta0: Float[Array, "*members P"], tolerance: Tolerance) -> Chooser:
-    size = theta0.shape[-1]
-    # In an ensemble every member would renew its Hessian whenever one of them has to.
-    dense = flow.symmetric and theta0.ndim == 1 and size <= LARGEST_DENSE
-    stabilised, implicit = prepared(RKC(), tolerance), prepared(BDF(), tolerance)
-    assert isinstance(stabilised, RKC)
-    assert isinstance(implicit, BDF)
-    data = getattr(flow.problem.objective, "data", None)
-    samples = 1 if data is None else data.n
-    return Chooser(float(tolerance.rtol), stabilised, implicit if dense else None, size, samples)
 
 
 class Run:
@@ -111,13 +63,13 @@ class Run:
         self._save = save
         self._chooser: Chooser | None = None
         # What is still to be changed to, and when.
-        self._planned = [(clock, prepared(OFFERED[name](), tolerance)) for clock, name in repeating]
+        self._planned = [(clock, choice.prepared(OFFERED[name](), tolerance)) for clock, name in repeating]
         if self._planned:
             _, self.solver = self._planned.pop(0)
         elif solver is not None:
-            self.solver = prepared(solver, tolerance)
+            self.solver = choice.prepared(solver, tolerance)
         else:
-            self._chooser = _chooser(flow, theta0, tolerance)
+            self._chooser = choice.chooser(flow, theta0, tolerance)
             self.solver = self._chooser.solver
         self.used = [(0.0, type(self.solver).__name__)]
         self._direction: Any = None
@@ -344,7 +296,7 @@ class Run:
             if first:
                 self._direction = self._each(generic_direction, (), self.motion.y.state)
             rate, self._direction, count = self._each(
-                _stiffness, (self.dynamics, np.asarray(30 if first else 5)), self.motion, self._direction
+                choice.stiffness, (self.dynamics, np.asarray(30 if first else 5)), self.motion, self._direction
             )
             self._looking_products += int(np.sum(on_host(count)))
         changed = self._chooser.look(

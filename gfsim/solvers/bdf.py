@@ -26,12 +26,15 @@ _ALPHA = (1 - _KAPPA) * _GAMMA
 # The local error of order k is this times d = ∇^{k+1} y.
 _ERROR = _KAPPA * _GAMMA + 1 / np.arange(1, _HIGHEST + 3)
 _ROWS = _HIGHEST + 3
-_ITERATIONS = 4
-# Newton's method stops at this share of the step's tolerance.
-_SHARE = 0.02
+_ITERATIONS = 6
+# Newton's method stops at this share of the step's tolerance; a larger rest spoils the differences that predict.
+_SHARE = 0.003
 _SAFETY = 0.9
 # A step grows only when it can by this much: every change costs a factorisation.
 _WORTHWHILE = 1.2
+# Where Newton's method once failed, steps come back to that size by this factor at a time: in a curved valley its
+# region of convergence, not the error, limits them.
+_RETURN = 1.5
 
 
 class BDFState(eqx.Module):
@@ -39,7 +42,8 @@ class BDFState(eqx.Module):
 
     `differences` holds ∇^j y in its leading axis, j = 0 … 7, for steps of size `h`; `equal` counts the steps taken
     with this h and order. `factor` is the Cholesky factor of I + c K for the kept K = `curvature` = −J, and `rate` the
-    contraction of Newton's method with it. The step to try next is `wish`, and `retry` if this one was rejected.
+    contraction of Newton's method with it, which is trusted up to steps of size `ceiling`. The step to try next is
+    `wish`, and `retry` if this one was rejected.
     """
 
     differences: PyTree
@@ -51,6 +55,7 @@ class BDFState(eqx.Module):
     c: Float[Array, ""]
     rate: Float[Array, ""]
     current: Bool[Array, ""]
+    ceiling: Float[Array, ""]
     wish: Float[Array, ""]
     retry: Float[Array, ""]
     gradients: Int[Array, ""]
@@ -131,6 +136,7 @@ class BDF(AbstractFlowSolver):
             c=zero,
             rate=zero + 1.0,
             current=jnp.array(True),
+            ceiling=zero + jnp.inf,
             wish=h,
             retry=h,
             gradients=jnp.array(1),
@@ -164,9 +170,10 @@ class BDF(AbstractFlowSolver):
 
         def attempt(carry: Any) -> Any:
             _, curvature, factor, at, rate, current, tries, gradients, products = carry
-            # The second attempt is made with the Jacobian of this point.
+            # The second attempt is made with the Jacobian of the point that the iteration starts from: the last one may
+            # lie outside its region of convergence.
             renew = tries == 1
-            curvature = jax.lax.cond(renew, lambda: self._curvature(terms, t0, y0, args), lambda: curvature)
+            curvature = jax.lax.cond(renew, lambda: self._curvature(terms, t1, predicted, args), lambda: curvature)
             changed = renew | (jnp.abs(c - at) > 1e-10 * c)
             factor = jax.lax.cond(changed, lambda: _factor(curvature, c), lambda: factor)
             rate = jnp.where(changed, 1.0, rate)
@@ -190,7 +197,8 @@ class BDF(AbstractFlowSolver):
         ratio = jnp.where(failed, jnp.inf, optx.two_norm(self.stiff(error)) / scale)
 
         updated = _advanced(differences, d, k)
-        order, growth, equal = self._next(updated, k, s.equal + 1, h == s.h, ratio, scale)
+        ceiling = jnp.where(failed, 0.5 * h, jnp.maximum(s.ceiling, h))
+        order, growth, equal = self._next(updated, k, s.equal + 1, h == s.h, ratio, scale, _RETURN * ceiling / h)
         retry = jnp.where(failed, 0.5, jnp.clip(_SAFETY * ratio ** (-1 / (k + 1).astype(float)), 0.2, 0.7))
         state = BDFState(
             updated,
@@ -203,6 +211,7 @@ class BDF(AbstractFlowSolver):
             jnp.where(failed, 1.0, rate),
             # After an accepted step the Jacobian is one of the past.
             failed & current,
+            jnp.where(growth > 1, _RETURN * ceiling, ceiling),
             h * growth,
             h * retry,
             gradients,
@@ -231,8 +240,8 @@ class BDF(AbstractFlowSolver):
         d, _, rate, verdict, count = jax.lax.while_loop(lambda carry: carry[3] == 0, iterate, start)
         return d, jnp.where(verdict > 0, rate, jnp.inf), count
 
-    def _next(self, differences, k, equal, same, ratio, scale) -> tuple[Array, Array, Array]:
-        """Order of the next step, its size as a multiple of this one, and the count of equal steps.
+    def _next(self, differences, k, equal, same, ratio, scale, room) -> tuple[Array, Array, Array]:
+        """Order of the next step, its size as a multiple of this one, at most `room`, and the count of equal steps.
 
         Only after k + 1 equal steps are the differences clean enough to judge other orders by.
         """
@@ -245,7 +254,7 @@ class BDF(AbstractFlowSolver):
         sizes = sizes.at[1].set(ratio)
         factors = jnp.where(allowed, jnp.maximum(sizes, 1e-10) ** (-1 / (orders + 1).astype(float)), 0.0)
         best = jnp.argmax(factors)
-        factor = jnp.minimum(10.0, _SAFETY * factors[best])
+        factor = jnp.minimum(jnp.minimum(10.0, room), _SAFETY * factors[best])
         change = (equal > k) & (factor >= _WORTHWHILE)
         return jnp.where(change, orders[best], k), jnp.where(change, factor, 1.0), jnp.where(change, 0, equal)
 
@@ -264,7 +273,8 @@ class BDF(AbstractFlowSolver):
 
 def _factor(curvature: Float[Array, "P P"], c: Float[Array, ""]) -> Float[Array, "P P"]:
     """The Cholesky factor of I + cK; NaN where that is not positive definite, which fails the step."""
-    return jnp.linalg.cholesky(jnp.eye(curvature.shape[0]) + c * curvature)
+    # K is symmetric to the last bit already.
+    return jax.lax.linalg.cholesky(jnp.eye(curvature.shape[0]) + c * curvature, symmetrize_input=False)
 
 
 def _weighted(weights: Float[Array, "rows"], differences: PyTree) -> PyTree:

@@ -49,8 +49,22 @@ def test_estimate_is_within_ten_times_and_never_a_third_of_the_error_of_random_f
     assert np.all(ratios > 1 / 3)
 
 
+def stiff_quadratic() -> gf.GradientFlow:
+    return gf.GradientFlow(gf.Problem.from_loss(lambda p: 0.5 * (p[0] ** 2 + 1e3 * p[1] ** 2), np.ones(2)))
+
+
 def test_the_companion_changes_solver_where_the_run_did():
-    problem = gf.Problem.from_loss(lambda p: 0.5 * (p[0] ** 2 + 1e3 * p[1] ** 2), np.ones(2))
-    run = gf.simulate(gf.GradientFlow(problem), problem.theta, 10.0)
+    flow = stiff_quadratic()
+    # At a tenth of this rtol the choice would start with another solver.
+    run = gf.simulate(flow, np.ones(2), 10.0, rtol=1e-7)
+    assert gf.simulate(flow, np.ones(2), 10.0, rtol=1e-8).stats["solver"] == "Dopri8 → BDF"
     assert run.stats["solver"] == "Tsit5 → BDF"
     assert run.companion().stats["solver"] == "Tsit5 → BDF"
+
+
+def test_the_estimate_allows_for_the_error_of_its_companion():
+    # The companion's own error, 10^{-2/3} of the run's, makes their difference 22 % too small.
+    run = gf.simulate(stiff_quadratic(), np.ones(2), 3.0, rtol=1e-5, solver=RKC())
+    true = np.linalg.norm(np.asarray(run.theta[-1]) - np.exp(-3.0 * np.array([1.0, 1e3])))
+    assert run.error_estimate is not None
+    assert run.error_estimate[-1] == pytest.approx(true, rel=0.05)
