@@ -233,21 +233,25 @@ def table(rows: list[dict[str, Any]]) -> str:
             peer, seconds, arrived = best(row, PEERS, error)
             over = "" if arrived else "> "
             cells.append(f"{own:.2g} s, {peer} {over}{seconds:.2g} s, **{over}{seconds / own:.2g}**" if done else "–")
-        chosen, fixed = best(row, ["gfsim"], 1e-6), best(row, [name for name in OWN if name != "gfsim"], 1e-6)
-        cells.append(f"{chosen[1] / fixed[1]:.2g} ({fixed[0].removeprefix('gfsim ')})")
+        (_, own, done), fixed = best(row, ["gfsim"], 1e-6), best(row, [name for name in OWN if name != "gfsim"], 1e-6)
+        cells.append(f"{own / fixed[1]:.2g} ({fixed[0].removeprefix('gfsim ')})" if done and fixed[2] else "–")
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
 def summary(rows: list[dict[str, Any]]) -> str:
     """The medians that the table is read for."""
-    ratios = {row["name"]: best(row, PEERS, 1e-6)[1] / best(row, ["gfsim"], 1e-6)[1] for row in rows}
+    ratios = {}
+    for row in rows:
+        _, own, done = best(row, ["gfsim"], 1e-6)
+        ratios[row["name"]] = best(row, PEERS, 1e-6)[1] / own if done else 0.0
     stiff = [ratios[row["name"]] for row in rows if row["stretch"] > STIFF]
     worst = min(ratios, key=ratios.__getitem__)
     return (
         f"At an error of 1e-6: {np.median(stiff):.2g} times as fast as the fastest peer in the median of the"
         f" {len(stiff)} stiff flows (λ_max t1 above {STIFF:.0e}), {np.median(list(ratios.values())):.2g} times in the"
-        f" median of all, {ratios[worst]:.2g} times at worst ({worst})."
+        f" median of all, {ratios[worst]:.2g} times at worst ({worst}). A flow on which gfsim gave up counts as 0;"
+        " where all peers did, the least of their times counts."
     )
 
 
@@ -289,7 +293,7 @@ def slug(name: str) -> str:
 def main() -> int:
     chosen = [] if sys.argv[1:] == ["page"] else sys.argv[1:] or list(FLOWS)
     if unknown := [name for name in chosen if name not in FLOWS]:
-        print(f"benchmark must be one of {', '.join(FLOWS)}, was {unknown[0]!r}", file=sys.stderr)
+        print(f"benchmark must be one of {'; '.join(FLOWS)}, was {unknown[0]!r}", file=sys.stderr)
         return 2
     KEPT.mkdir(exist_ok=True)
     for name in chosen:
@@ -298,19 +302,22 @@ def main() -> int:
     rows = [
         json.loads(file.read_text(encoding="utf-8")) for name in FLOWS if (file := KEPT / f"{slug(name)}.json").exists()
     ]
+    if not rows:
+        print(f"page must follow a measurement; benchmarks are {'; '.join(FLOWS)}, none was measured", file=sys.stderr)
+        return 2
     text = f"{summary(rows)}\n\n{table(rows)}"
     print(text)
     absent = [name for name in FLOWS if name not in [row["name"] for row in rows]]
-    missing = f" Not measured: {', '.join(absent)}." if absent else ""
+    missing = f" Not measured: {'; '.join(absent)}." if absent else ""
     peers = ", ".join(f"{p} {version(p)}" for p in ("jax", "diffrax", "scipy"))
     torch = "" if "torchdiffeq dopri5" in PEERS else " torchdiffeq was not installed."
+    machine = f"{platform.machine()} with {os.cpu_count()} cores, Python {platform.python_version()}, {peers}"
     page = (
         "# Benchmarks\n\nWritten by `make bench`: every method in one process, compiled beforehand, median of three"
-        f" runs. Measured on {platform.machine()} with {os.cpu_count()} cores, Python {platform.python_version()},"
-        f" {peers}."
-        f"{torch}{missing}\n\nA ratio above one says how many times faster gfsim was than the fastest peer at the same"
-        f" error. \"GD gradients / ours\": what gradient descent at step 1.9/λ_max(θ0) needs for the same time, over"
-        f" gfsim's gradients at rtol 1e-6 (a Hessian product counts two). A method whose run took more than"
+        f" runs or, where one takes a second, that one. Measured on {machine}.{torch}{missing}\n\n"
+        "A ratio above one says how many times faster gfsim was than the fastest peer at the same error."
+        " \"GD gradients / ours\": what gradient descent at step 1.9/λ_max(θ0) needs for the same time, over gfsim's"
+        " gradients at rtol 1e-6 (a Hessian product counts two). A method whose run took more than"
         f" {PATIENCE:g} s was not asked for more precision: > marks a peer that gave up, – where gfsim did.\n\n"
         f"{text}\n\n![Work and precision](benchmarks.svg)\n"
     )  # fmt: skip

@@ -29,6 +29,8 @@ def figure(record: xarray.Dataset, venue: str) -> Figure:
         fig, axes = plt.subplots(2, 3, figsize=(width, 0.62 * width))
         for case in record["case"].values:
             r, marks = record.sel(case=case), {**MARKS[str(case)], "ms": 2.5, "markevery": 6, "mfc": "none", "mew": 0.7}
+            # Powers of log t need t > 1, where the axes begin.
+            r = r.isel({r["log_time"].dims[0]: r["log_time"].values > 0})
             margins(axes[0, 0], r, marks)
             colour = MARKS[str(case)]["color"]
             at = r["log_time"].values

@@ -27,6 +27,11 @@ def test_explicit_order_follows_the_tolerance():
     assert isinstance(chooser(1e-10).solver, dfx.Dopri8)
 
 
+def test_order_five_holds_fewer_vectors_of_many_parameters():
+    assert isinstance(Chooser(1e-10, RKC(), size=100_000).solver, dfx.Dopri8)
+    assert isinstance(Chooser(1e-10, RKC(), size=100_001).solver, dfx.Tsit5)
+
+
 def test_stays_explicit_while_accuracy_limits_the_step():
     choice = chooser()
     assert not look(choice, decay=10.0)  # hρ = 1
