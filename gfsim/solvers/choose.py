@@ -15,6 +15,9 @@ TIGHT = 1e-8
 # Parameters up to which it may hold 22 vectors of their size, where order 5 holds 15.
 SPARING = 100_000
 FIRST_LOOK = 32
+# Attempts after which stiffness is looked for again before it is believed: leaving a saddle the decay rates rise under
+# steps that accuracy then cuts.
+CONFIRM = 16
 LONGEST_PATIENCE = 2048
 # Gradients in an attempted step of an explicit method; patience is counted in these.
 USUAL_COST = 12
@@ -30,8 +33,8 @@ OFFERED = {solver.__name__: solver for solver in (dfx.Tsit5, dfx.Dopri8, RKC, BD
 class Chooser:
     """Chooses between an explicit Runge–Kutta method, RKC and BDF, and changes its mind when the measurements do.
 
-    An explicit method whose accuracy-limited step h meets its stability limit (hρ near the real stability interval)
-    hands over to RKC; RKC that costs more than an explicit method would at its stability limit hands back. RKC whose
+    An explicit method whose step h is found twice at its stability limit (hρ near the real stability interval) hands
+    over to RKC; RKC that costs more than an explicit method would at its stability limit hands back. RKC whose
     stages cost more than a dense Hessian hands over to BDF, where there is one, and is handed back to when they no
     longer would; where even those of the explicit method's step would, BDF takes over at once. Each change is judged by
     its own cost per unit of clock at equal error: gradients, twice the Hessian products, and BDF's factorisations in
@@ -57,6 +60,7 @@ class Chooser:
         self._at, self._from = EXPLICIT, EXPLICIT
         self._patience = FIRST_LOOK
         self._rate_before: float | None = None
+        self._suspected = False
         self.next_look = FIRST_LOOK
         self.reason = "not stiff: its steps are limited by accuracy"
 
@@ -79,7 +83,7 @@ class Chooser:
         changed = self._decide(span, step, work, decay, remaining)
         # Long steps of many stages are looked at as often as short ones, by their cost.
         share = min(1.0, USUAL_COST * max(tried, 1) / max(work, 1))
-        self.next_look = attempts + max(FIRST_LOOK, math.ceil(share * self._patience))
+        self.next_look = attempts + (CONFIRM if self._suspected else max(FIRST_LOOK, math.ceil(share * self._patience)))
         return changed
 
     def notes(self) -> dict[str, Any]:
@@ -89,6 +93,7 @@ class Chooser:
             "from": self._from,
             "patience": self._patience,
             "rate_before": self._rate_before,
+            "suspected": self._suspected,
             "next_look": self.next_look,
             "reason": self.reason,
         }
@@ -97,9 +102,11 @@ class Chooser:
         """Go on from what `notes` said."""
         self._at, self._from = notes["at"], notes["from"]
         self._patience, self._rate_before = notes["patience"], notes["rate_before"]
+        self._suspected = notes["suspected"]
         self.next_look, self.reason = notes["next_look"], notes["reason"]
 
     def _decide(self, span: float, step: float, work: int, decay: float, remaining: float) -> bool:
+        suspected, self._suspected = self._suspected, False
         if span <= 0 or not np.isfinite(decay):
             return False
         rate = work / span * (PRICE if self._at == STABILISED else 1.0)
@@ -111,7 +118,11 @@ class Chooser:
         if remaining < 30 * step:
             return False
         if self._at == EXPLICIT:
-            if stretch > 0.5 * self._limit:
+            held = stretch > 0.5 * self._limit
+            if held and not suspected:
+                self._suspected = True
+                return False
+            if held:
                 limit = f"hρ = {stretch:.2g} of {self._limit:.2g}"
                 name = self._name(EXPLICIT)
                 # No longer held back, steps grow about tenfold.

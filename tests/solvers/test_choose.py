@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from gfsim.solvers import BDF, RKC, real_stability_limit
-from gfsim.solvers.choose import FIRST_LOOK, Chooser
+from gfsim.solvers.choose import CONFIRM, FIRST_LOOK, Chooser
 
 
 def chooser(rtol: float = 1e-6) -> Chooser:
@@ -15,6 +15,11 @@ def chooser(rtol: float = 1e-6) -> Chooser:
 def look(choice: Chooser, **changes) -> bool:
     usual = {"tried": 10, "span": 1.0, "step": 0.1, "work": 60, "decay": 1.0, "remaining": 1e4}
     return choice.look(choice.next_look, **(usual | changes))
+
+
+def hands_over(choice: Chooser) -> bool:
+    """Steps at the stability limit in two looks."""
+    return not look(choice, decay=34.0) and look(choice, decay=34.0)
 
 
 @pytest.mark.parametrize(("solver", "limit"), [(dfx.Bosh3, 2.5127), (dfx.Dopri5, 3.3066), (dfx.Heun, 2.0)])
@@ -41,7 +46,7 @@ def test_stays_explicit_while_accuracy_limits_the_step():
 
 def test_stability_limited_steps_hand_over_to_rkc_and_back_when_the_stiffness_is_gone():
     choice = chooser()
-    assert look(choice, decay=34.0)
+    assert hands_over(choice)
     assert isinstance(choice.solver, RKC)
     assert "hρ = 3.4 of 3.5" in choice.reason
     assert not look(choice, span=50.0, step=5.0, work=300, decay=34.0)  # cheaper per unit of clock: stay
@@ -52,9 +57,24 @@ def test_stability_limited_steps_hand_over_to_rkc_and_back_when_the_stiffness_is
     assert "no longer stiff" in choice.reason
 
 
+def test_stiffness_is_believed_when_a_second_look_soon_after_finds_it():
+    choice, recalled, first = chooser(), chooser(), FIRST_LOOK
+    assert not look(choice, decay=34.0)
+    assert choice.next_look == first + CONFIRM
+    recalled.recall(choice.notes())
+    # Accuracy has cut the step since.
+    assert not look(choice, step=0.001, decay=34.0)
+    assert choice.next_look > first + 2 * CONFIRM
+    assert not look(choice, decay=34.0)
+    # Too few steps are left: no suspicion stays.
+    assert not look(choice, decay=34.0, remaining=1.0)
+    assert not choice.notes()["suspected"]
+    assert look(recalled, decay=34.0)
+
+
 def test_a_change_that_did_not_pay_is_undone_and_not_soon_repeated():
     choice = chooser()
-    assert look(choice, decay=34.0)
+    assert hands_over(choice)
     assert look(choice, span=0.1, work=60, decay=34.0)
     assert isinstance(choice.solver, dfx.Tsit5)
     assert "RKC cost 30.0 times as many gradients per unit of clock at equal error" in choice.reason
@@ -71,7 +91,7 @@ def test_no_change_for_the_last_few_steps_or_without_information():
 def dense(rtol: float = 1e-6, size: int = 100, samples: int = 20) -> Chooser:
     """A chooser that has a dense Hessian of a network's to choose, past its first change."""
     choice = Chooser(rtol, RKC(), BDF(), size=size, samples=samples)
-    assert look(choice, decay=34.0)
+    assert hands_over(choice)
     return choice
 
 
@@ -113,7 +133,7 @@ def test_factorisations_count_where_bdf_is_judged():
 
 def test_what_the_chooser_notes_is_all_it_recalls():
     choice, other = (Chooser(1e-6, RKC(), BDF(), size=100) for _ in range(2))
-    assert look(choice, decay=34.0)
+    assert hands_over(choice)
     assert look(choice, span=5e3, step=500.0, decay=34.0, work=1, remaining=1e6)
     other.recall(choice.notes())
     assert isinstance(other.solver, BDF)
