@@ -295,9 +295,9 @@ def main() -> int:
     if unknown := [name for name in chosen if name not in FLOWS]:
         print(f"benchmark must be one of {'; '.join(FLOWS)}, was {unknown[0]!r}", file=sys.stderr)
         return 2
-    KEPT.mkdir(exist_ok=True)
     for name in chosen:
         row = compare(name)
+        KEPT.mkdir(exist_ok=True)
         (KEPT / f"{slug(name)}.json").write_text(json.dumps(row, indent=1), encoding="utf-8")
     rows = [
         json.loads(file.read_text(encoding="utf-8")) for name in FLOWS if (file := KEPT / f"{slug(name)}.json").exists()

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Bool, Float, Int, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
 from gfsim.solvers.base import AbstractFlowSolver
 
@@ -54,7 +54,6 @@ class BDFState(eqx.Module):
     factor: Float[Array, "P P"]
     c: Float[Array, ""]
     rate: Float[Array, ""]
-    current: Bool[Array, ""]
     ceiling: Float[Array, ""]
     wish: Float[Array, ""]
     retry: Float[Array, ""]
@@ -135,7 +134,6 @@ class BDF(AbstractFlowSolver):
             factor=jnp.zeros((size, size)),
             c=zero,
             rate=zero + 1.0,
-            current=jnp.array(True),
             ceiling=zero + jnp.inf,
             wish=h,
             retry=h,
@@ -169,9 +167,9 @@ class BDF(AbstractFlowSolver):
         c = h / table(_ALPHA)
 
         def attempt(carry: Any) -> Any:
-            _, curvature, factor, at, rate, current, tries, gradients, products = carry
+            _, curvature, factor, at, rate, tries, gradients, products = carry
             # The second attempt is made with the Jacobian of the point that the iteration starts from: the last one may
-            # lie outside its region of convergence.
+            # lie outside its region of convergence, and that of a longer step outside the domain.
             renew = tries == 1
             curvature = jax.lax.cond(renew, lambda: self._curvature(terms, t1, predicted, args), lambda: curvature)
             changed = renew | (jnp.abs(c - at) > 1e-10 * c)
@@ -179,15 +177,15 @@ class BDF(AbstractFlowSolver):
             rate = jnp.where(changed, 1.0, rate)
             found, contraction, count = self._newton(terms, t1, args, predicted, psi, c, factor, rate, scale)
             products = products + jnp.where(renew, curvature.shape[0], 0)
-            return found, curvature, factor, c, contraction, current | renew, tries + 1, gradients + count, products
+            return found, curvature, factor, c, contraction, tries + 1, gradients + count, products
 
         def unfinished(carry: Any) -> Any:
-            _, _, _, _, rate, current, tries, _, _ = carry
-            return (tries == 0) | ((tries == 1) & ~jnp.isfinite(rate) & ~current)
+            _, _, _, _, rate, tries, _, _ = carry
+            return (tries == 0) | ((tries == 1) & ~jnp.isfinite(rate))
 
         zero = jax.tree.map(jnp.zeros_like, y0)
-        start = (zero, s.curvature, s.factor, s.c, s.rate, s.current, jnp.array(0), s.gradients, s.products)
-        d, curvature, factor, at, rate, current, _, gradients, products = jax.lax.while_loop(unfinished, attempt, start)
+        start = (zero, s.curvature, s.factor, s.c, s.rate, jnp.array(0), s.gradients, s.products)
+        d, curvature, factor, at, rate, _, gradients, products = jax.lax.while_loop(unfinished, attempt, start)
         failed = ~jnp.isfinite(rate)
         d = jax.tree.map(lambda x: jnp.where(failed, 0.0, x), d)
         y1 = jax.tree.map(jnp.add, predicted, d)
@@ -209,8 +207,6 @@ class BDF(AbstractFlowSolver):
             factor,
             at,
             jnp.where(failed, 1.0, rate),
-            # After an accepted step the Jacobian is one of the past.
-            failed & current,
             jnp.where(growth > 1, _RETURN * ceiling, ceiling),
             h * growth,
             h * retry,

@@ -107,3 +107,26 @@ def test_a_maximum_is_left_and_a_tolerance_of_nothing_refused():
         BDF(rtol=0.0, atol=0.0)
     with pytest.raises(ValueError, match="rtol must not be negative, was -1"):
         BDF(rtol=-1.0)
+
+
+@pytest.mark.parametrize("rtol", [1e-3, 1e-6])
+def test_newton_fails_seldom_along_a_curved_valley(rtol):
+    problem = gf.Problem.from_loss(lambda x: 1e-3 * (1 - x[0]) ** 2 + 100 * (x[1] - x[0] ** 2) ** 2, [-1.5, 2.25])
+    run = gf.simulate(gf.GradientFlow(problem), problem.theta, 1e6, solver=BDF(), rtol=rtol)
+    np.testing.assert_allclose(run.theta[-1], [1.0, 1.0], atol=1e-6)
+    # With the Jacobian of the step's start it is 0.6 to 1.4, and 1,300 to 1,500 steps.
+    assert run.stats["rejected"] < 0.15 * run.stats["steps"]
+    assert run.stats["steps"] < 300
+
+
+@pytest.mark.parametrize("rtol", [1e-3, 1e-6])
+def test_a_step_that_was_predicted_outside_the_domain_is_mended_by_a_shorter_one(rtol):
+    # −√(1 + x) up to its end at x = 1: (1 + x)^{3/2} = 1 + 3t/4, beside a fast coordinate.
+    def loss(x):
+        return 5e3 * x[0] ** 2 - jnp.sqrt(1 + x[1]) * jnp.where(x[1] <= 1, 1.0, jnp.nan)
+
+    problem = gf.Problem.from_loss(loss, [1.0, 0.0])
+    run = gf.simulate(gf.GradientFlow(problem), problem.theta, 1e4, solver=BDF(), rtol=rtol)
+    assert run.outcome == "diverged"
+    assert run.t[-1] == pytest.approx(4 / 3 * (2**1.5 - 1), rel=2 * rtol)
+    assert run.theta[-1, 1] == pytest.approx(1.0, abs=1e-6)
