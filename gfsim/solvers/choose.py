@@ -15,10 +15,16 @@ TIGHT = 1e-8
 # Parameters up to which it may hold 22 vectors of their size, where order 5 holds 15.
 SPARING = 100_000
 FIRST_LOOK = 32
+# Attempts before the end of which no change is begun: a trial has to be repaid.
+WORTHWHILE = 64
 # Attempts after which stiffness is looked for again before it is believed: leaving a saddle the decay rates rise under
 # steps that accuracy then cuts.
 CONFIRM = 16
 LONGEST_PATIENCE = 2048
+# Attempts after which a change is judged: RKC's last step by then shows what its steps are growing to, and may cost
+# this much more than what it replaced; BDF begins at order one.
+TRIALS = (16, 16, 64)
+GROWING = 2.0
 # Gradients in an attempted step of an explicit method; patience is counted in these.
 USUAL_COST = 12
 # At equal rtol RKC, of order 2, leaves about ten times the error of the others, and its cost falls as error^{-1/2}: a
@@ -36,9 +42,10 @@ class Chooser:
     An explicit method whose step h is found twice at its stability limit (hρ near the real stability interval) hands
     over to RKC; RKC that costs more than an explicit method would at its stability limit hands back. RKC whose
     stages cost more than a dense Hessian hands over to BDF, where there is one, and is handed back to when they no
-    longer would; where even those of the explicit method's step would, BDF takes over at once. Each change is judged by
-    its own cost per unit of clock at equal error: gradients, twice the Hessian products, and BDF's factorisations in
-    gradients of a network of P parameters on n samples. One that did not pay is undone, and the next look is put off.
+    longer would; where even those of the explicit method's step would, BDF takes over at once. Each change is judged
+    soon by its own cost per unit of clock at equal error: gradients, twice the Hessian products, and BDF's
+    factorisations in gradients of a network of P parameters on n samples. One that does not pay is undone, and the next
+    look is put off.
     """
 
     def __init__(self, rtol: float, stabilised: RKC, implicit: BDF | None = None, size: int = 0, samples: int = 1):
@@ -80,10 +87,17 @@ class Chooser:
         """
         if self._at == IMPLICIT:
             work += round(tried * self._dense_step)
-        changed = self._decide(span, step, work, decay, remaining)
-        # Long steps of many stages are looked at as often as short ones, by their cost.
-        share = min(1.0, USUAL_COST * max(tried, 1) / max(work, 1))
-        self.next_look = attempts + (CONFIRM if self._suspected else max(FIRST_LOOK, math.ceil(share * self._patience)))
+        cost = float(PRICE * work if self._at == STABILISED else work)
+        changed = self._decide(tried, span, step, cost, decay, remaining)
+        if self._suspected:
+            wait = CONFIRM
+        elif self._rate_before is not None:
+            wait = TRIALS[self._at]
+        else:
+            # Long steps of many stages are looked at as often as short ones, by their cost.
+            share = min(1.0, USUAL_COST * max(tried, 1) / max(work, 1))
+            wait = max(FIRST_LOOK, math.ceil(share * self._patience))
+        self.next_look = attempts + wait
         return changed
 
     def notes(self) -> dict[str, Any]:
@@ -105,17 +119,22 @@ class Chooser:
         self._suspected = notes["suspected"]
         self.next_look, self.reason = notes["next_look"], notes["reason"]
 
-    def _decide(self, span: float, step: float, work: int, decay: float, remaining: float) -> bool:
+    def _decide(self, tried: int, span: float, step: float, cost: float, decay: float, remaining: float) -> bool:
         suspected, self._suspected = self._suspected, False
         if span <= 0 or not np.isfinite(decay):
             return False
-        rate = work / span * (PRICE if self._at == STABILISED else 1.0)
+        rate = cost / span
         stretch = step * decay
-        judged, self._rate_before = self._rate_before, None
-        if judged is not None and rate > judged:
-            cost = f"{rate / judged:.1f} times as many gradients per unit of clock at equal error"
-            return self._switch(self._from, None, f"{self._name(self._at)} cost {cost}")
-        if remaining < 30 * step:
+        before, self._rate_before = self._rate_before, None
+        if before is not None:
+            growing = self._at == STABILISED
+            times = (cost / tried / step if growing else rate) / before
+            if times > (GROWING if growing else 1.0):
+                more = f"{times:.1f} times as many gradients per unit of clock at equal error"
+                return self._switch(self._from, None, f"{self._name(self._at)} cost {more}")
+            if growing:
+                return False
+        if remaining < WORTHWHILE * step:
             return False
         if self._at == EXPLICIT:
             held = stretch > 0.5 * self._limit
@@ -147,7 +166,8 @@ class Chooser:
     def _switch(self, to: int, rate: float | None, reason: str) -> bool:
         self._at, self._from = to, self._at
         self._rate_before = rate
-        self._patience = min(2 * self._patience, LONGEST_PATIENCE)
+        if rate is None:
+            self._patience = min(2 * self._patience, LONGEST_PATIENCE)
         self.reason = reason
         return True
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from gfsim.solvers import BDF, RKC, real_stability_limit
-from gfsim.solvers.choose import CONFIRM, FIRST_LOOK, Chooser
+from gfsim.solvers.choose import CONFIRM, FIRST_LOOK, TRIALS, Chooser
 
 
 def chooser(rtol: float = 1e-6) -> Chooser:
@@ -75,10 +75,31 @@ def test_stiffness_is_believed_when_a_second_look_soon_after_finds_it():
 def test_a_change_that_did_not_pay_is_undone_and_not_soon_repeated():
     choice = chooser()
     assert hands_over(choice)
-    assert look(choice, span=0.1, work=60, decay=34.0)
+    began = FIRST_LOOK + CONFIRM
+    assert choice.next_look == began + TRIALS[1]
+    # Six gradients an attempt, each counts as three, for steps of 0.1, where Tsit5 took 60 per unit of clock.
+    assert look(choice, decay=34.0)
     assert isinstance(choice.solver, dfx.Tsit5)
-    assert "RKC cost 30.0 times as many gradients per unit of clock at equal error" in choice.reason
-    assert choice._patience == 4 * FIRST_LOOK
+    assert "RKC cost 3.0 times as many gradients per unit of clock at equal error" in choice.reason
+    assert choice.next_look == began + TRIALS[1] + 2 * FIRST_LOOK
+
+
+def test_rkc_is_judged_by_the_step_that_it_has_grown_to():
+    # The span of 0.5 is that of the first, short steps; the last costs 1.8 times as much as before.
+    choice = chooser()
+    assert hands_over(choice)
+    assert not look(choice, span=0.5, step=1 / 6, decay=34.0)
+    assert isinstance(choice.solver, RKC)
+    # It grew no further: where the span's cost is judged, an explicit step is cheaper.
+    assert look(choice, span=10 / 6, step=1 / 6, decay=34.0)
+    assert isinstance(choice.solver, dfx.Tsit5)
+
+
+def test_no_change_begins_that_few_steps_are_left_to_repay():
+    for steps, changes in ((64, True), (63, False)):
+        choice = chooser()
+        assert not look(choice, step=0.125, decay=34.0)
+        assert look(choice, step=0.125, decay=34.0, remaining=steps * 0.125) == changes
 
 
 def test_no_change_for_the_last_few_steps_or_without_information():
@@ -89,9 +110,10 @@ def test_no_change_for_the_last_few_steps_or_without_information():
 
 
 def dense(rtol: float = 1e-6, size: int = 100, samples: int = 20) -> Chooser:
-    """A chooser that has a dense Hessian of a network's to choose, past its first change."""
+    """A chooser that has a dense Hessian of a network's to choose, past its first change, which pays."""
     choice = Chooser(rtol, RKC(), BDF(), size=size, samples=samples)
     assert hands_over(choice)
+    assert not look(choice, span=50.0, step=5.0, work=100, decay=34.0)
     return choice
 
 
@@ -100,8 +122,10 @@ def test_stages_that_cost_more_than_a_dense_hessian_hand_over_to_bdf_and_back():
     choice = dense()
     assert isinstance(choice.solver, RKC)
     assert not look(choice, span=50.0, step=1.0, work=300, decay=34.0)  # hρ = 34: 8 stages
+    before = choice.next_look
     assert look(choice, span=5e3, step=500.0, decay=34.0, work=1000, remaining=1e6)  # 170 stages
     assert isinstance(choice.solver, BDF)
+    assert choice.next_look == before + TRIALS[2]
     assert "169 stages" in choice.reason
     assert not look(choice, span=5e3, step=500.0, decay=34.0, work=900, remaining=1e6)
     assert look(choice, span=50.0, step=0.05, decay=34.0, work=60, remaining=1e6)  # 2 stages
@@ -134,6 +158,7 @@ def test_factorisations_count_where_bdf_is_judged():
 def test_what_the_chooser_notes_is_all_it_recalls():
     choice, other = (Chooser(1e-6, RKC(), BDF(), size=100) for _ in range(2))
     assert hands_over(choice)
+    assert not look(choice, span=50.0, step=5.0, decay=34.0)
     assert look(choice, span=5e3, step=500.0, decay=34.0, work=1, remaining=1e6)
     other.recall(choice.notes())
     assert isinstance(other.solver, BDF)
