@@ -261,10 +261,12 @@ class BDF(AbstractFlowSolver):
         def field(x: Array) -> Array:
             return ravel_pytree(self.stiff(terms.vf(t, eqx.tree_at(self.stiff, y, unravel(x)), args)))[0]
 
-        # Linearised once for all tangents; a block of them stays within a few megabytes.
-        _, push = jax.linearize(field, flat)
-        columns = jax.lax.map(push, jnp.eye(flat.size), batch_size=max(1, min(flat.size, 2**17 // flat.size)))
-        return -0.5 * (columns + columns.T)
+        # J is symmetric: its rows, by one pass back each, cost two thirds of its columns. A block of them stays within
+        # a few megabytes.
+        _, pull = jax.vjp(field, flat)
+        block = max(1, min(flat.size, 2**17 // flat.size))
+        rows = jax.lax.map(lambda v: pull(v)[0], jnp.eye(flat.size), batch_size=block)
+        return -0.5 * (rows + rows.T)
 
 
 def _factor(curvature: Float[Array, "P P"], c: Float[Array, ""]) -> Float[Array, "P P"]:

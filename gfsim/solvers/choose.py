@@ -68,6 +68,8 @@ class Chooser:
         self._patience = FIRST_LOOK
         self._rate_before: float | None = None
         self._suspected = False
+        # Whether RKC, of order 2, once took steps no longer than an explicit method: one of order 5 has better chances.
+        self._outdone = False
         self.next_look = FIRST_LOOK
         self.reason = "not stiff: its steps are limited by accuracy"
 
@@ -108,6 +110,7 @@ class Chooser:
             "patience": self._patience,
             "rate_before": self._rate_before,
             "suspected": self._suspected,
+            "outdone": self._outdone,
             "next_look": self.next_look,
             "reason": self.reason,
         }
@@ -116,7 +119,7 @@ class Chooser:
         """Go on from what `notes` said."""
         self._at, self._from = notes["at"], notes["from"]
         self._patience, self._rate_before = notes["patience"], notes["rate_before"]
-        self._suspected = notes["suspected"]
+        self._suspected, self._outdone = notes["suspected"], notes["outdone"]
         self.next_look, self.reason = notes["next_look"], notes["reason"]
 
     def _decide(self, tried: int, span: float, step: float, cost: float, decay: float, remaining: float) -> bool:
@@ -130,6 +133,7 @@ class Chooser:
             growing = self._at == STABILISED
             times = (cost / tried / step if growing else rate) / before
             if times > (GROWING if growing else 1.0):
+                self._outdone = self._outdone or growing
                 more = f"{times:.1f} times as many gradients per unit of clock at equal error"
                 return self._switch(self._from, None, f"{self._name(self._at)} cost {more}")
             if growing:
@@ -145,7 +149,8 @@ class Chooser:
                 limit = f"hρ = {stretch:.2g} of {self._limit:.2g}"
                 name = self._name(EXPLICIT)
                 # No longer held back, steps grow about tenfold.
-                dense = len(self._solvers) > IMPLICIT and self._dense_stages < _stages(10 * stretch)
+                stages = _stages(10 * stretch) * (2 if self._outdone else 1)
+                dense = len(self._solvers) > IMPLICIT and self._dense_stages < stages
                 reason = f"stiff: steps of {name} met their stability limit, {limit}"
                 return self._switch(IMPLICIT if dense else STABILISED, rate, reason)
         else:

@@ -139,6 +139,18 @@ def test_few_parameters_or_a_tight_tolerance_go_to_bdf_at_once():
     assert isinstance(dense(size=100).solver, RKC)
 
 
+def test_where_rkc_did_not_pay_bdf_is_tried():
+    choice, other = (Chooser(1e-6, RKC(), BDF(), size=100, samples=20) for _ in range(2))
+    assert hands_over(choice)
+    assert isinstance(choice.solver, RKC)
+    assert look(choice, decay=34.0)
+    assert isinstance(choice.solver, dfx.Tsit5)
+    other.recall(choice.notes())
+    for again in (choice, other):
+        assert hands_over(again)
+        assert isinstance(again.solver, BDF)  # 9.5 stages: RKC would take 7.6, twice that counts
+
+
 def test_factorisations_are_dear_where_gradients_are_cheap():
     # 900 parameters: 101 stages pay for a step with 100 samples, 528 with one.
     longer = {"span": 9e3, "step": 900.0, "decay": 34.0, "work": 300, "remaining": 1e6}  # 227 stages
