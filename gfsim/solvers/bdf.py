@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from gfsim.solvers.base import AbstractFlowSolver
 
@@ -171,9 +171,9 @@ class BDF(AbstractFlowSolver):
             # The second attempt is made with the Jacobian of the point that the iteration starts from: the last one may
             # lie outside its region of convergence, and that of a longer step outside the domain.
             renew = tries == 1
-            curvature = jax.lax.cond(renew, lambda: self._curvature(terms, t1, predicted, args), lambda: curvature)
+            curvature = _renewed(renew, curvature, lambda: self._curvature(terms, t1, predicted, args))
             changed = renew | (jnp.abs(c - at) > 1e-10 * c)
-            factor = jax.lax.cond(changed, lambda: _factor(curvature, c), lambda: factor)
+            factor = _renewed(changed, factor, lambda: _factor(curvature, c))
             rate = jnp.where(changed, 1.0, rate)
             found, contraction, count = self._newton(terms, t1, args, predicted, psi, c, factor, rate, scale)
             products = products + jnp.where(renew, curvature.shape[0], 0)
@@ -223,7 +223,8 @@ class BDF(AbstractFlowSolver):
             image = terms.vf(t1, jax.tree.map(jnp.add, predicted, d), args)
             residual = jax.tree.map(lambda f, p, d: c * f - p - d, image, psi, d)
             flat, unravel = ravel_pytree(self.stiff(residual))
-            change = eqx.tree_at(self.stiff, residual, unravel(jax.scipy.linalg.cho_solve((factor, True), flat)))
+            # The transpose, for the reason given at `_factor`.
+            change = eqx.tree_at(self.stiff, residual, unravel(jax.scipy.linalg.cho_solve((factor.T, False), flat)))
             norm = optx.two_norm(self.stiff(change))
             # An accidental zero of one step is no promise for the next.
             rate = jnp.where(count > 0, jnp.maximum(norm / last, 0.01), rate)
@@ -261,18 +262,24 @@ class BDF(AbstractFlowSolver):
         def field(x: Array) -> Array:
             return ravel_pytree(self.stiff(terms.vf(t, eqx.tree_at(self.stiff, y, unravel(x)), args)))[0]
 
-        # J is symmetric: its rows, by one pass back each, cost two thirds of its columns. A block of them stays within
-        # a few megabytes.
-        _, pull = jax.vjp(field, flat)
+        # J is symmetric: its rows, by one pass back each, cost a fifth to a third less than its columns. A block of
+        # them stays within a few megabytes; one pass forward for each costs less than handing what it found to a loop.
         block = max(1, min(flat.size, 2**17 // flat.size))
-        rows = jax.lax.map(lambda v: pull(v)[0], jnp.eye(flat.size), batch_size=block)
+        rows = jax.lax.map(lambda v: jax.vjp(field, flat)[1](v)[0], jnp.eye(flat.size), batch_size=block)
         return -0.5 * (rows + rows.T)
 
 
+def _renewed(
+    wanted: Bool[Array, ""], old: Float[Array, "P P"], new: Callable[[], Float[Array, "P P"]]
+) -> Float[Array, "P P"]:
+    """new() where wanted, else `old`: a loop of one pass or none, which leaves it in place where `cond` copies it."""
+    return jax.lax.while_loop(lambda carry: carry[0], lambda carry: (jnp.zeros_like(wanted), new()), (wanted, old))[1]
+
+
 def _factor(curvature: Float[Array, "P P"], c: Float[Array, ""]) -> Float[Array, "P P"]:
-    """The Cholesky factor of I + cK; NaN where that is not positive definite, which fails the step."""
-    # K is symmetric to the last bit already.
-    return jax.lax.linalg.cholesky(jnp.eye(curvature.shape[0]) + c * curvature, symmetrize_input=False)
+    """The lower Cholesky factor of I + cK; NaN where that is not positive definite, which fails the step."""
+    # K is symmetric to the last bit already. LAPACK goes by columns, XLA by rows: handed a transpose, it makes no copy.
+    return jax.lax.linalg.cholesky(jnp.eye(curvature.shape[0]) + c * curvature.T, symmetrize_input=False)
 
 
 def _weighted(weights: Float[Array, "rows"], differences: PyTree) -> PyTree:

@@ -15,16 +15,18 @@ TIGHT = 1e-8
 # Parameters up to which it may hold 22 vectors of their size, where order 5 holds 15.
 SPARING = 100_000
 FIRST_LOOK = 32
-# Attempts before the end of which no change is begun: a trial has to be repaid.
+# In a run's last so many steps no change is begun: a trial has to be repaid.
 WORTHWHILE = 64
 # Attempts after which stiffness is looked for again before it is believed: leaving a saddle the decay rates rise under
 # steps that accuracy then cuts.
 CONFIRM = 16
 LONGEST_PATIENCE = 2048
-# Attempts after which a change is judged: RKC's last step by then shows what its steps are growing to, and may cost
-# this much more than what it replaced; BDF begins at order one.
+# Attempts after which a change is judged, by the solver changed to (an explicit one, RKC, BDF, which begins at order
+# one). RKC's last step by then shows what its steps are growing to: it may cost this much more than what it replaced.
 TRIALS = (16, 16, 64)
 GROWING = 2.0
+# Where RKC once did not pay, BDF, of order five, has better chances: its rival's stages count as this many times more.
+OUTDONE = 2
 # Gradients in an attempted step of an explicit method; patience is counted in these.
 USUAL_COST = 12
 # At equal rtol RKC, of order 2, leaves about ten times the error of the others, and its cost falls as error^{-1/2}: a
@@ -68,7 +70,7 @@ class Chooser:
         self._patience = FIRST_LOOK
         self._rate_before: float | None = None
         self._suspected = False
-        # Whether RKC, of order 2, once took steps no longer than an explicit method: one of order 5 has better chances.
+        # Whether RKC once cost more than the explicit method that it replaced.
         self._outdone = False
         self.next_look = FIRST_LOOK
         self.reason = "not stiff: its steps are limited by accuracy"
@@ -124,7 +126,7 @@ class Chooser:
 
     def _decide(self, tried: int, span: float, step: float, cost: float, decay: float, remaining: float) -> bool:
         suspected, self._suspected = self._suspected, False
-        if span <= 0 or not np.isfinite(decay):
+        if tried < 1 or span <= 0 or not np.isfinite(decay):
             return False
         rate = cost / span
         stretch = step * decay
@@ -149,7 +151,7 @@ class Chooser:
                 limit = f"hρ = {stretch:.2g} of {self._limit:.2g}"
                 name = self._name(EXPLICIT)
                 # No longer held back, steps grow about tenfold.
-                stages = _stages(10 * stretch) * (2 if self._outdone else 1)
+                stages = _stages(10 * stretch) * (OUTDONE if self._outdone else 1)
                 dense = len(self._solvers) > IMPLICIT and self._dense_stages < stages
                 reason = f"stiff: steps of {name} met their stability limit, {limit}"
                 return self._switch(IMPLICIT if dense else STABILISED, rate, reason)
