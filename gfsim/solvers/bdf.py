@@ -160,7 +160,9 @@ class BDF(AbstractFlowSolver):
             return jnp.asarray(values)[k]
 
         # A step that the loop changed, by a rounding or towards the end, is as good as a chosen one.
-        differences = _weighted_rows(_rescaling(k, h / s.h), s.differences)
+        differences = jax.lax.cond(
+            h == s.h, lambda d: d, lambda d: _weighted_rows(_rescaling(k, h / s.h), d), s.differences
+        )
         kept_rows = jnp.arange(_ROWS) <= k
         predicted = _weighted(kept_rows.astype(float), differences)
         psi = _weighted(jnp.where(kept_rows, jnp.asarray(np.append(_GAMMA, 0.0)), 0.0) / table(_ALPHA), differences)
@@ -303,8 +305,7 @@ def _rescaling(k: Int[Array, ""], factor: Float[Array, ""]) -> Float[Array, "row
     inside = (i <= k.astype(float)) & (j <= k.astype(float))
     matrix = jnp.where(inside, r(factor), 0.0) @ jnp.where(inside, r(1.0), 0.0)
     # Rows beyond the order are of use only to steps that keep h.
-    unchanged = jnp.where(inside, 0.0, jnp.eye(_ROWS))
-    return jnp.where(factor == 1.0, jnp.eye(_ROWS), matrix.T + unchanged)
+    return matrix.T + jnp.where(inside, 0.0, jnp.eye(_ROWS))
 
 
 def _advanced(differences: PyTree, d: PyTree, k: Int[Array, ""]) -> PyTree:

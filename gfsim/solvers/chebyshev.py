@@ -176,38 +176,28 @@ def stabilised_stages(
 ) -> PyTree:
     """Y_s by the three-term recurrence; `field(c, Y)` evaluates F at the stage's time t + c h."""
     w0, w1 = _chebyshev_arguments(s)
-    # T_j, T'_j, T''_j at w0 for j = 0, 1, 2; b_0 = b_1 = b_2.
     b2 = 4.0 / (4 * w0) ** 2
     first = b2 * w1
 
-    def stage(j: Any, carry: Any) -> Any:
-        (older, newer), (c_older, c_newer), (b_older, b_newer), (T, Tp), (dT, dTp), (ddT, ddTp) = carry
-        # Tp is T_{j−2}, T is T_{j−1}.
-        T, Tp, dT, dTp, ddT, ddTp = (
-            2 * w0 * T - Tp,
-            T,
-            2 * T + 2 * w0 * dT - dTp,
-            dT,
-            4 * dT + 2 * w0 * ddT - ddTp,
-            ddT,
-        )
+    def stage(_: Any, carry: Any) -> Any:
+        (older, newer), (before, last) = carry
+        (c0, b0, T0, dT0, ddT0), (c1, b1, T1, dT1, ddT1) = before, last
+        T = 2 * w0 * T1 - T0
+        dT = 2 * T1 + 2 * w0 * dT1 - dT0
+        ddT = 4 * dT1 + 2 * w0 * ddT1 - ddT0
         b = ddT / dT**2
-        mu, nu = 2 * b * w0 / b_newer, -b / b_older
-        mu_t = 2 * b * w1 / b_newer
-        gamma_t = -(1 - b_newer * Tp) * mu_t
-        image = field(c_newer, newer)
+        mu, nu = 2 * b * w0 / b1, -b / b0
+        mu_t = 2 * b * w1 / b1
+        gamma_t = -(1 - b1 * T1) * mu_t
+        image = field(c1, newer)
         new = _combine((1 - mu - nu, y), (mu, newer), (nu, older), (mu_t * h, image), (gamma_t * h, slope))
-        c = mu * c_newer + nu * c_older + mu_t + gamma_t
-        return (newer, new), (c_newer, c), (b_newer, b), (T, Tp), (dT, dTp), (ddT, ddTp)
+        c = mu * c1 + nu * c0 + mu_t + gamma_t
+        return (newer, new), (last, jnp.stack([c, b, T, dT, ddT]))
 
+    # c_j, b_j and T_j, T'_j, T''_j at w0 for j = 0 and 1, where b_0 = b_1 = b_2. In one array: in a small network's loop
+    # every array is as dear as a layer.
     one, zero = jnp.ones_like(w0), jnp.zeros_like(w0)
-    start = (
-        (y, _combine((1.0, y), (first * h, slope))),
-        (zero, first),
-        (b2, b2),
-        (w0, one),
-        (one, zero),
-        (zero, zero),
-    )
+    numbers = jnp.stack([zero, b2, one, zero, zero]), jnp.stack([first, b2, w0, one, zero])
+    start = (y, _combine((1.0, y), (first * h, slope))), numbers
     carry = jax.lax.fori_loop(2, s + 1, stage, start)
     return carry[0][1]
