@@ -238,8 +238,10 @@ def _measure(
         observed = {name: jnp.asarray(f(problem, theta)) for name, f in observers.items()}
         return _Measured(theta, log_t, potential, problem.balancedness(theta), observed)
 
-    # Several rows at a time where parameters are few; a Hessian observable then stays within some 100 MB.
-    return jax.lax.map(one, (clock, states), batch_size=max(1, 2**14 // problem.size))
+    # Several rows at a time where parameters are few; a Hessian observable then stays within some 100 MB. A power of
+    # two, as the blocks are: a rest would be compiled a second time.
+    at_once = 1 << max(0, 14 - (problem.size - 1).bit_length())
+    return jax.lax.map(one, (clock, states), batch_size=at_once)
 
 
 def _measure_in_blocks(
