@@ -285,6 +285,7 @@ def figure(rows: list[dict]) -> mpl.figure.Figure:  # pyright: ignore
                 ax.loglog(rungs["errors"], rungs["seconds"], label=peer, ms=3, **options)
             # The same decades everywhere; a panel of few points would not span one.
             ax.set_xlim(3e-2, 3e-10)
+            ax.yaxis.set_minor_formatter(mpl.ticker.NullFormatter())
             ax.set_title(f"{row['name']}\nP = {row['size']}, $t_1$ = {row['t1']:.0e}")
         for ax in list(axes.flat)[max(0, len(rows) - columns) : len(rows)]:
             ax.set_xlabel("error / ‖θ‖")
