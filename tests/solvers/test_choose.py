@@ -149,6 +149,18 @@ def test_where_rkc_did_not_pay_bdf_is_tried():
     for again in (choice, other):
         assert hands_over(again)
         assert isinstance(again.solver, BDF)  # 9.5 stages: RKC would take 7.6, twice that counts
+        # Not forgotten where BDF does not pay either.
+        assert look(again, work=600, decay=34.0)
+        assert isinstance(again.solver, dfx.Tsit5)
+        assert hands_over(again)
+        assert isinstance(again.solver, BDF)
+
+
+def test_a_trial_without_an_attempt_is_not_judged():
+    choice = chooser()
+    assert hands_over(choice)
+    assert not look(choice, tried=0, work=0, decay=34.0)
+    assert isinstance(choice.solver, RKC)
 
 
 def test_factorisations_are_dear_where_gradients_are_cheap():
