@@ -194,8 +194,8 @@ def stabilised_stages(
         c = mu * c1 + nu * c0 + mu_t + gamma_t
         return (newer, new), (last, jnp.stack([c, b, T, dT, ddT]))
 
-    # c_j, b_j and T_j, T'_j, T''_j at w0 for j = 0 and 1, where b_0 = b_1 = b_2. In one array: in a small network's
-    # loop every array is as dear as a layer.
+    # c_j, b_j and T_j, T'_j, T''_j at w0 for j = 0 and 1, where b_0 = b_1 = b_2. One array for each j: in a small
+    # network's loop every array carried is as dear as a layer.
     one, zero = jnp.ones_like(w0), jnp.zeros_like(w0)
     numbers = jnp.stack([zero, b2, one, zero, zero]), jnp.stack([first, b2, w0, one, zero])
     start = (y, _combine((1.0, y), (first * h, slope))), numbers
