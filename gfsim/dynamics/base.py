@@ -8,6 +8,7 @@ from equinox import AbstractVar
 from jaxtyping import Array, Float, PyTree
 
 from gfsim.problems.problem import Problem
+from gfsim.solvers.curvature import AbstractCurvature, DenseCurvature
 from gfsim.types import Scalar, Theta, Time
 
 
@@ -21,6 +22,11 @@ class AbstractFlow(eqx.Module):
     problem: AbstractVar[Problem]
     # Whether the Jacobian of the vector field is symmetric: only then may a solver factorise it as such.
     symmetric: ClassVar[bool] = False
+
+    @property
+    def curvature(self) -> AbstractCurvature:
+        """How an implicit solver finds the symmetric −∂(velocity)/∂state and solves with it."""
+        return DenseCurvature()
 
     gradients_after_step: ClassVar[int] = 0
     """What `after_step` costs, in gradients."""

@@ -9,8 +9,11 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from gfsim.dynamics.base import AbstractFlow
+from gfsim.dynamics.neurons import NeuronCurvature
 from gfsim.problems.checks import real_number
+from gfsim.problems.neurons import neuron_places
 from gfsim.problems.problem import Problem, checked_problem
+from gfsim.solvers.curvature import AbstractCurvature, DenseCurvature
 from gfsim.types import Scalar, Theta, Time
 
 
@@ -55,6 +58,16 @@ class GradientFlow(AbstractFlow):
         if self.scale is None or self._degree is None:
             return -self.problem.grad(state)
         return -self.problem.grad(self.scale * state) / self.scale ** (self._degree - 1)
+
+    @property
+    def curvature(self) -> AbstractCurvature:
+        """Blocks of the neurons and a row for each sample, where the network is a sum over neurons and that is less."""
+        places = neuron_places(self.problem.objective)
+        if places is None or 4 * self.problem.data.n > self.problem.size:
+            return DenseCurvature()
+        if self.scale is None or self._degree is None:
+            return NeuronCurvature(self.problem)
+        return NeuronCurvature(self.problem, self.scale, self.scale ** (2 - self._degree))
 
     def parameters(self, state: Theta) -> Theta:
         return state if self.scale is None else self.scale * state

@@ -20,8 +20,8 @@ from gfsim.solvers.chebyshev import RKC
 from gfsim.solvers.choose import Chooser
 from gfsim.solvers.spectral_radius import power_iteration
 
-# Parameters above which no dense Hessian is kept: 8 MB each for it and its factor.
-LARGEST_DENSE = 1000
+# Numbers above which no Hessian is kept, as of a thousand parameters: 8 MB each for it and its factor.
+LARGEST_HELD = 1_000_000
 
 
 def stiffness(flow: AbstractFlow, max_products: Int[Array, ""], motion: Motion, direction: Any) -> Any:
@@ -50,14 +50,14 @@ def stiffness(flow: AbstractFlow, max_products: Int[Array, ""], motion: Motion, 
     return rate, v, count + 1 + more
 
 
-def prepared(solver: dfx.AbstractSolver, tolerance: Tolerance) -> dfx.AbstractSolver:
-    """A user's solver as the loop needs it: RKC looks at the state alone, implicit root finders get the tolerances."""
+def prepared(solver: dfx.AbstractSolver, flow: AbstractFlow, tolerance: Tolerance) -> dfx.AbstractSolver:
+    """A user's solver as the loop needs it: RKC looks at the state alone, implicit ones get tolerances and structure."""
     if isinstance(solver, RKC):
         return dataclasses.replace(solver, stiff=integrate.flow_state)
     # Arrays, so that another tolerance compiles nothing new.
     rtol, atol = jax.device_put((on_host(tolerance.rtol), np.min(on_host(tolerance.atol))))
     if isinstance(solver, BDF):
-        return dataclasses.replace(solver, stiff=integrate.flow_state, rtol=rtol, atol=atol)
+        return dataclasses.replace(solver, stiff=integrate.flow_state, rtol=rtol, atol=atol, curvature=flow.curvature)
     if isinstance(solver, dfx.AbstractImplicitSolver):
         return eqx.tree_at(lambda s: s.root_finder, solver, dfx.VeryChord(rtol=rtol, atol=atol))
     return solver
@@ -67,10 +67,10 @@ def chooser(flow: AbstractFlow, theta0: Float[Array, "*members P"], tolerance: T
     """The chooser for a flow from `theta0`: with BDF where its Hessian is symmetric and small enough to be kept."""
     size = theta0.shape[-1]
     # In an ensemble every member would renew its Hessian whenever one of them has to.
-    dense = flow.symmetric and theta0.ndim == 1 and size <= LARGEST_DENSE
-    stabilised, implicit = prepared(RKC(), tolerance), prepared(BDF(), tolerance)
+    held = flow.symmetric and theta0.ndim == 1 and flow.curvature.numbers(size) <= LARGEST_HELD
+    stabilised, implicit = prepared(RKC(), flow, tolerance), prepared(BDF(), flow, tolerance)
     assert isinstance(stabilised, RKC)
     assert isinstance(implicit, BDF)
     data = getattr(flow.problem.objective, "data", None)
     samples = 1 if data is None else data.n
-    return Chooser(float(tolerance.rtol), stabilised, implicit if dense else None, size, samples)
+    return Chooser(float(tolerance.rtol), stabilised, implicit if held else None, size, samples)

@@ -63,11 +63,11 @@ class Run:
         self._save = save
         self._chooser: Chooser | None = None
         # What is still to be changed to, and when.
-        self._planned = [(clock, choice.prepared(OFFERED[name](), tolerance)) for clock, name in repeating]
+        self._planned = [(clock, choice.prepared(OFFERED[name](), flow, tolerance)) for clock, name in repeating]
         if self._planned:
             _, self.solver = self._planned.pop(0)
         elif solver is not None:
-            self.solver = choice.prepared(solver, tolerance)
+            self.solver = choice.prepared(solver, flow, tolerance)
         else:
             self._chooser = choice.chooser(flow, theta0, tolerance)
             self.solver = self._chooser.solver

@@ -2,7 +2,7 @@
 
 The formulas are the numerical differentiation formulas (NDF) of Shampine & Reichelt, "The MATLAB ODE suite", SIAM J.
 Sci. Comput. 18 (1997) 1–22, section 2, in backward differences; symbols are theirs. A step costs two or three
-evaluations and as many triangular solves; the Jacobian and its factor are renewed only when needed.
+evaluations and as many solves; the Jacobian and its factor are renewed only when needed.
 """
 
 from collections.abc import Callable
@@ -18,6 +18,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from gfsim.solvers.base import AbstractFlowSolver
+from gfsim.solvers.curvature import AbstractCurvature, DenseCurvature
 
 _HIGHEST = 5
 _KAPPA = np.array([0.0, -0.1850, -1 / 9, -0.0823, -0.0415, 0.0, 0.0])
@@ -41,7 +42,7 @@ class BDFState(eqx.Module):
     """What BDF carries from step to step.
 
     `differences` holds ∇^j y in its leading axis, j = 0 … 7, for steps of size `h`; `equal` counts the steps taken
-    with this h and order. `factor` is the Cholesky factor of I + c K for the kept K = `curvature` = −J, and `rate` the
+    with this h and order. `factor` is what solves with I + c K for the kept K = `curvature` = −J, and `rate` the
     contraction of Newton's method with it, which is trusted up to steps of size `ceiling`. The step to try next is
     `wish`, and `retry` if this one was rejected.
     """
@@ -50,8 +51,8 @@ class BDFState(eqx.Module):
     h: Float[Array, ""]
     order: Int[Array, ""]
     equal: Int[Array, ""]
-    curvature: Float[Array, "P P"]
-    factor: Float[Array, "P P"]
+    curvature: PyTree
+    factor: PyTree
     c: Float[Array, ""]
     rate: Float[Array, ""]
     ceiling: Float[Array, ""]
@@ -83,12 +84,14 @@ class BDF(AbstractFlowSolver):
 
     A step of size h and order k solves (1 − κ)γ_k (y − y_pred) + Σ_{j≤k} γ_j ∇^j y = h F(t + h, y) by simplified
     Newton iterations. It chooses order and step size itself; inside `gfsim.simulate` the error test is the loop's.
-    For few parameters and long times: J takes P² memory and P Jacobian–vector products, its factor P³/3 operations.
+    For few parameters and long times: a dense J takes P² memory and P Jacobian–vector products, its factor P³/3
+    operations. `gfsim.simulate` puts in its place what the structure of the network allows.
 
     **Arguments:**
 
     - `rtol`, `atol`: the tolerance of a step in the norm ‖e‖₂/(atol + rtol·‖y‖₂).
     - `stiff`: picks from the state the part whose Jacobian counts; quadratures carried along must not feed back.
+    - `curvature`: how −J of that part is found and solved with.
 
     Raises ValueError for a negative tolerance, and where both are zero.
     """
@@ -96,6 +99,7 @@ class BDF(AbstractFlowSolver):
     rtol: float | Array = 1e-6
     atol: float | Array = 1e-9
     stiff: Callable[[PyTree], PyTree] = eqx.field(static=True, default=lambda y: y)
+    curvature: AbstractCurvature = DenseCurvature()
 
     term_structure: ClassVar = dfx.ODETerm
     interpolation_cls: ClassVar[Callable[..., dfx.AbstractLocalInterpolation]] = BackwardDifferences
@@ -125,20 +129,22 @@ class BDF(AbstractFlowSolver):
             lambda y, f: jnp.zeros((_ROWS, *y.shape), y.dtype).at[0].set(y).at[1].set(h * f), y0, slope
         )
         zero = jnp.zeros_like(h)
+        curvature = self._curvature(terms, t0, y0, args)
+        factor = jax.eval_shape(self.curvature.factor, curvature, zero)
         return BDFState(
             differences,
             h,
             order=jnp.array(1),
             equal=jnp.array(0),
-            curvature=self._curvature(terms, t0, y0, args),
-            factor=jnp.zeros((size, size)),
+            curvature=curvature,
+            factor=jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), factor),
             c=zero,
             rate=zero + 1.0,
             ceiling=zero + jnp.inf,
             wish=h,
             retry=h,
             gradients=jnp.array(1),
-            products=jnp.array(size),
+            products=jnp.array(self.curvature.products(size)),
         )
 
     def work(self, state: BDFState) -> tuple[Int[Array, ""], Int[Array, ""]]:
@@ -154,6 +160,7 @@ class BDF(AbstractFlowSolver):
     def step(self, terms, t0, t1, y0, args, solver_state, made_jump):
         s, h = solver_state, jnp.asarray(t1 - t0)
         scale = self.atol + self.rtol * optx.two_norm(self.stiff(y0))
+        size = sum(leaf.size for leaf in jax.tree.leaves(self.stiff(y0)))
         k = s.order
 
         def table(values: np.ndarray) -> Array:
@@ -175,10 +182,10 @@ class BDF(AbstractFlowSolver):
             renew = tries == 1
             curvature = _renewed(renew, curvature, lambda: self._curvature(terms, t1, predicted, args))
             changed = renew | (jnp.abs(c - at) > 1e-10 * c)
-            factor = _renewed(changed, factor, lambda: _factor(curvature, c))
+            factor = _renewed(changed, factor, lambda: self.curvature.factor(curvature, c))
             rate = jnp.where(changed, 1.0, rate)
             found, contraction, count = self._newton(terms, t1, args, predicted, psi, c, factor, rate, scale)
-            products = products + jnp.where(renew, curvature.shape[0], 0)
+            products = products + jnp.where(renew, self.curvature.products(size), 0)
             return found, curvature, factor, c, contraction, tries + 1, gradients + count, products
 
         def unfinished(carry: Any) -> Any:
@@ -225,8 +232,7 @@ class BDF(AbstractFlowSolver):
             image = terms.vf(t1, jax.tree.map(jnp.add, predicted, d), args)
             residual = jax.tree.map(lambda f, p, d: c * f - p - d, image, psi, d)
             flat, unravel = ravel_pytree(self.stiff(residual))
-            # The transpose, for the reason given at `_factor`.
-            change = eqx.tree_at(self.stiff, residual, unravel(jax.scipy.linalg.cho_solve((factor.T, False), flat)))
+            change = eqx.tree_at(self.stiff, residual, unravel(self.curvature.solve(factor, flat)))
             norm = optx.two_norm(self.stiff(change))
             # An accidental zero of one step is no promise for the next.
             rate = jnp.where(count > 0, jnp.maximum(norm / last, 0.01), rate)
@@ -257,31 +263,19 @@ class BDF(AbstractFlowSolver):
         change = (equal > k) & (factor >= _WORTHWHILE)
         return jnp.where(change, orders[best], k), jnp.where(change, factor, 1.0), jnp.where(change, 0, equal)
 
-    def _curvature(self, terms, t, y, args) -> Float[Array, "P P"]:
-        """−J of the stiff part, symmetrised."""
+    def _curvature(self, terms, t, y, args) -> PyTree:
+        """−J of the stiff part."""
         flat, unravel = ravel_pytree(self.stiff(y))
 
         def field(x: Array) -> Array:
             return ravel_pytree(self.stiff(terms.vf(t, eqx.tree_at(self.stiff, y, unravel(x)), args)))[0]
 
-        # J is symmetric: its rows, by one pass back each, cost a fifth to a third less than its columns. A block of
-        # them stays within a few megabytes; one pass forward for each costs less than handing what it found to a loop.
-        block = max(1, min(flat.size, 2**17 // flat.size))
-        rows = jax.lax.map(lambda v: jax.vjp(field, flat)[1](v)[0], jnp.eye(flat.size), batch_size=block)
-        return -0.5 * (rows + rows.T)
+        return self.curvature.at(field, flat)
 
 
-def _renewed(
-    wanted: Bool[Array, ""], old: Float[Array, "P P"], new: Callable[[], Float[Array, "P P"]]
-) -> Float[Array, "P P"]:
+def _renewed(wanted: Bool[Array, ""], old: PyTree, new: Callable[[], PyTree]) -> PyTree:
     """new() where wanted, else `old`: a loop of one pass or none, which leaves it in place where `cond` copies it."""
     return jax.lax.while_loop(lambda carry: carry[0], lambda carry: (jnp.zeros_like(wanted), new()), (wanted, old))[1]
-
-
-def _factor(curvature: Float[Array, "P P"], c: Float[Array, ""]) -> Float[Array, "P P"]:
-    """The lower Cholesky factor of I + cK; NaN where that is not positive definite, which fails the step."""
-    # K is symmetric to the last bit already. LAPACK goes by columns, XLA by rows: handed a transpose, it makes no copy.
-    return jax.lax.linalg.cholesky(jnp.eye(curvature.shape[0]) + c * curvature.T, symmetrize_input=False)
 
 
 def _weighted(weights: Float[Array, "rows"], differences: PyTree) -> PyTree:

@@ -8,6 +8,7 @@ import numpy as np
 
 from gfsim.solvers.bdf import BDF
 from gfsim.solvers.chebyshev import RKC
+from gfsim.solvers.curvature import DenseCurvature
 from gfsim.solvers.tableau import real_stability_limit
 
 # Below this rtol order 8 needs fewer gradients than order 5 on smooth flows.
@@ -43,7 +44,7 @@ class Chooser:
 
     An explicit method whose step h is found twice at its stability limit (hρ near the real stability interval) hands
     over to RKC; RKC that costs more than an explicit method would at its stability limit hands back. RKC whose
-    stages cost more than a dense Hessian hands over to BDF, where there is one, and is handed back to when they no
+    stages cost more than a step of BDF hands over to it, where there is one, and is handed back to when they no
     longer would; where even those of the explicit method's step would, BDF takes over at once. Each change is judged
     soon by its own cost per unit of clock at equal error: gradients, twice the Hessian products, and BDF's
     factorisations in gradients of a network of P parameters on n samples. One that does not pay is undone, and the next
@@ -59,13 +60,14 @@ class Chooser:
         # Its last stage is the first of the next step, or is not.
         stages = explicit.tableau.num_stages
         self._evaluations = stages - 1 if explicit.tableau.fsal else stages
-        # A factorisation takes P³/3 operations, a network's gradient 6Pn. BDF makes one in about three steps.
-        factorisation = size**3 / 3 / max(6 * size * samples, LEAST_GRADIENT)
-        self._dense_step = factorisation / 3
-        # A step of BDF: about three gradients, the factor, and P products for a Hessian that serves four steps.
-        step = 3 + size / 2 + factorisation / 3
+        curvature = DenseCurvature() if implicit is None else implicit.curvature
+        # A network's gradient takes 6Pn operations. BDF factorises in about one of three steps.
+        factorisation = curvature.operations(size) / max(6 * size * samples, LEAST_GRADIENT)
+        self._implicit_step = factorisation / 3
+        # A step of BDF: about three gradients, the factor, and the products for a Hessian that serves four steps.
+        step = 3 + curvature.products(size) / 2 + factorisation / 3
         # At equal error ε the cost of RKC grows as ε^{-1/2}, of BDF, at order five, as ε^{-1/5}.
-        self._dense_stages = step / 1.5 * (rtol / 1e-4) ** 0.3
+        self._implicit_stages = step / 1.5 * (rtol / 1e-4) ** 0.3
         self._at, self._from = EXPLICIT, EXPLICIT
         self._patience = FIRST_LOOK
         self._rate_before: float | None = None
@@ -90,7 +92,7 @@ class Chooser:
         now, `remaining` the clock still to run.
         """
         if self._at == IMPLICIT:
-            work += round(tried * self._dense_step)
+            work += round(tried * self._implicit_step)
         cost = float(PRICE * work if self._at == STABILISED else work)
         changed = self._decide(tried, span, step, cost, decay, remaining)
         if self._suspected:
@@ -152,7 +154,7 @@ class Chooser:
                 name = self._name(EXPLICIT)
                 # No longer held back, steps grow about tenfold.
                 stages = _stages(10 * stretch) * (OUTDONE if self._outdone else 1)
-                dense = len(self._solvers) > IMPLICIT and self._dense_stages < stages
+                dense = len(self._solvers) > IMPLICIT and self._implicit_stages < stages
                 reason = f"stiff: steps of {name} met their stability limit, {limit}"
                 return self._switch(IMPLICIT if dense else STABILISED, rate, reason)
         else:
@@ -160,11 +162,11 @@ class Chooser:
             if rate > self._evaluations * decay / self._limit:
                 reason = f"no longer stiff: {self._name(EXPLICIT)} is stable at hρ = {stretch:.2g} for less"
                 return self._switch(EXPLICIT, rate, reason)
-            if self._at == STABILISED and len(self._solvers) > IMPLICIT and stages > self._dense_stages:
-                reason = f"very stiff: {stages:.0f} stages a step cost more than a dense Hessian, hρ = {stretch:.2g}"
+            if self._at == STABILISED and len(self._solvers) > IMPLICIT and stages > self._implicit_stages:
+                reason = f"very stiff: {stages:.0f} stages a step cost more than an implicit one, hρ = {stretch:.2g}"
                 return self._switch(IMPLICIT, rate, reason)
-            if self._at == IMPLICIT and stages < 0.25 * self._dense_stages:
-                reason = f"less stiff: {stages:.0f} stages a step cost less than a dense Hessian, hρ = {stretch:.2g}"
+            if self._at == IMPLICIT and stages < 0.25 * self._implicit_stages:
+                reason = f"less stiff: {stages:.0f} stages a step cost less than an implicit one, hρ = {stretch:.2g}"
                 return self._switch(STABILISED, rate, reason)
         # A quiet look is a reason to look less often.
         self._patience = min(2 * self._patience, LONGEST_PATIENCE)

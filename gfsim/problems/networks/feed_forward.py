@@ -7,7 +7,8 @@ from typing import final
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float
+import numpy as np
+from jaxtyping import Float, Shaped
 
 from gfsim.problems.checks import layer_sizes, prng_key
 from gfsim.problems.networks.base import AbstractNetwork
@@ -93,6 +94,16 @@ class FeedForward(AbstractNetwork):
         if self.biases is not None:
             return None
         return sum(p**k for k in range(len(self.weights)))
+
+    def neurons(self) -> tuple[Shaped[Array | np.ndarray, "neurons _"], ...] | None:
+        """The parameters of each hidden neuron, one row each, side by side, where f is a sum over neurons.
+
+        None with another number of hidden layers than one, with several outputs, and with `normalise`.
+        """
+        if len(self.weights) != 2 or self.weights[1].shape[0] != 1 or self.normalise:
+            return None
+        into, out = self.weights
+        return (into, out.T) if self.biases is None else (into, self.biases[0][:, None], out.T)
 
     def balancedness(self) -> Float[Array, "invariants"] | None:
         """For activations of degree p and no skips; else None, and None without hidden layers.

@@ -6,7 +6,8 @@ from typing import final
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float
+import numpy as np
+from jaxtyping import Float, Shaped
 
 from gfsim.problems.checks import positive_integer, prng_key
 from gfsim.problems.networks.base import AbstractNetwork
@@ -48,6 +49,11 @@ class TwoLayer(AbstractNetwork):
         """p + 1 for an activation of degree p, else None."""
         p = getattr(self.activation, "degree", None)
         return None if p is None else p + 1
+
+    def neurons(self) -> tuple[Shaped[Array | np.ndarray, "width _"], ...]:
+        """The parameters of each neuron in the sum that the network is, one row each, side by side; whatever the
+        network holds in their place."""
+        return self.w, self.a[:, None]
 
     def balancedness(self) -> Float[Array, "width"] | None:
         """‖w_j‖² − p·a_j² per neuron, for an activation of degree p; else None.
