@@ -14,8 +14,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import PyTree
 
+from gfsim.placement import is_spread
 from gfsim.types import Array, Theta
 
 # An Equinox filter: a function of a leaf, or booleans in the structure of the tree.
@@ -60,12 +62,15 @@ def flatten(name: str, tree: PyTree, trainable: Trainable) -> tuple[Theta, PyTre
             was = leaf.dtype if _is_array(leaf) else repr(leaf)
             where = name + jax.tree_util.keystr(path)
             raise TypeError(f"{where}: a parameter must be a real floating-point array, was {was}")
-    pieces = [jnp.ravel(jnp.asarray(leaf, jnp.float64)) for _, leaf in leaves]
+    # Joined on the host where they can be: every operation outside a compiled function is compiled for its shape.
+    away = any(isinstance(leaf, Tracer) or is_spread(leaf) for _, leaf in leaves)
+    xp = jnp if away else np
+    pieces = [xp.ravel(xp.asarray(leaf, float)) for _, leaf in leaves]
     if sum(piece.size for piece in pieces) == 0:
         raise ValueError(f"{name}: must have at least one floating-point parameter to train, had none")
     slots = [Slot(jnp.shape(leaf)) for _, leaf in leaves]
     rest = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64) if _is_frozen(leaf) else leaf, rest)
-    return jnp.concatenate(pieces), eqx.combine(jax.tree.unflatten(structure, slots), rest)
+    return jnp.asarray(xp.concatenate(pieces)), eqx.combine(jax.tree.unflatten(structure, slots), rest)
 
 
 def fill(template: PyTree, theta: Theta) -> PyTree:

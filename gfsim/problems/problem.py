@@ -61,7 +61,7 @@ class Problem(eqx.Module):
             batch = min(positive_integer("batch", batch), data.n)
         trainable = eqx.is_inexact_array if trainable is None else trainable
         self.theta, template = flatten("network", network, trainable)
-        loss.check(data.targets, _output_shape(fill(template, self.theta), data))
+        loss.check(data.targets, _output_shape(template, self.theta, data))
         self.objective = NetworkObjective(template, data, loss, None if batch == data.n else batch)
 
     @classmethod
@@ -204,9 +204,9 @@ def checked_problem(problem: object) -> Problem:
     return problem
 
 
-def _output_shape(network: Callable[..., PyTree], data: Dataset) -> tuple[int, ...]:
+def _output_shape(template: PyTree, theta: Theta, data: Dataset) -> tuple[int, ...]:
     try:
-        output = eqx.filter_eval_shape(network, data.inputs[0])
+        output = eqx.filter_eval_shape(lambda theta, inputs: fill(template, theta)(inputs[0]), theta, data.inputs)
     except (TypeError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"network: must take inputs of shape ({data.d},), did not: {reason}") from error

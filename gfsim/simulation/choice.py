@@ -8,69 +8,91 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+import optimistix as optx
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from gfsim.dynamics.base import AbstractFlow
-from gfsim.placement import on_host
 from gfsim.simulation import integrate
-from gfsim.simulation.integrate import Motion
+from gfsim.simulation.motion import Paused
 from gfsim.simulation.step_control import Tolerance
 from gfsim.solvers.bdf import BDF
 from gfsim.solvers.chebyshev import RKC
 from gfsim.solvers.choose import Chooser
-from gfsim.solvers.spectral_radius import power_iteration
+from gfsim.solvers.curvature import AbstractCurvature
+from gfsim.solvers.spectral_radius import generic_direction, unit
+from gfsim.types import Scalar
 
 # Numbers above which no Hessian is kept, as of a thousand parameters: 8 MB each for it and its factor.
 LARGEST_HELD = 1_000_000
 
 
-def stiffness(flow: AbstractFlow, max_products: Int[Array, ""], motion: Motion, direction: Any) -> Any:
+# The first look starts from a direction that is aligned with nothing, later ones from where the last one ended.
+FIRST_PRODUCTS, PRODUCTS = 30, 5
+
+
+def stiffness(
+    flow: AbstractFlow, known: Bool[Array, ""], paused: Paused, direction: PyTree
+) -> tuple[Scalar, PyTree, Int[Array, ""]]:
     """Largest decay rate −λ_min(J) of the linearised flow, ≥ 0, with the iterate and the products it took.
 
     Growth (an escape from a saddle) makes no explicit step unstable, so the spectral radius will not do. Where the mode
     of that radius decays, it is the rate; else the spectrum is shifted by it, which leaves the fastest decay as the
-    dominant mode.
+    dominant mode. `direction` is where an earlier look ended, if one is `known`.
     """
+    clock, state = paused.number("clock"), paused.state
+    direction = jax.tree.map(lambda x, y: jnp.where(known, x, y), direction, generic_direction(state))
+    most = jnp.where(known, PRODUCTS, FIRST_PRODUCTS)
 
-    def product(v: Any) -> Any:
-        return jax.jvp(lambda s: flow.vector_field(motion.clock, s), (motion.y.state,), (v,))[1]
+    def iterate(carry: Any) -> Any:
+        v, norm, shift, count, total, _ = carry
+        image = jax.jvp(lambda s: flow.vector_field(clock, s), (state,), (v,))[1]
+        # (J − shift)v; one product in the loop, for either spectrum: compiling it is most of what a look costs.
+        image = jax.tree.map(lambda i, x: i - shift * x, image, v)
+        new = optx.two_norm(image)
+        rayleigh = sum(jnp.vdot(x, i) for x, i in zip(jax.tree.leaves(v), jax.tree.leaves(image), strict=True))
+        settled = jnp.abs(new - norm) <= 0.02 * jnp.maximum(new, norm)
+        larger = jnp.maximum(norm, new)
+        usable = (new > 0) & jnp.isfinite(new)
+        v = jax.tree.map(lambda i, x: jnp.where(usable, i, x), unit(image, new), v)
+        count, total = count + 1, total + 1
+        # Among many flat directions the shifted norm hardly changes at first, which is no sign of convergence.
+        over = (count >= most) | (settled & (shift == 0))
+        decays = rayleigh <= -0.9 * larger
+        done = over & ((shift > 0) | decays | (larger == 0))
+        again = over & ~done
+        restart = lambda x, y: jnp.where(again, x, y)  # noqa: E731
+        v = jax.tree.map(restart, direction, v)
+        return v, restart(0.0, larger), restart(larger, shift), restart(0, count), total, done
 
-    def shifted(v: Any) -> Any:
-        return jax.tree.map(lambda image, x: image - radius * x, product(v), v)
-
-    def beside_growth() -> Any:
-        # Among many flat directions the norm hardly changes at first, which is no sign of convergence.
-        spread, fastest, more = power_iteration(shifted, direction, max_products=max_products)
-        return jnp.maximum(spread - radius, 0.0), fastest, more
-
-    radius, v, count = power_iteration(product, direction, max_products=max_products, tolerance=0.02)
-    pairs = zip(jax.tree.leaves(v), jax.tree.leaves(product(v)), strict=True)
-    decays = sum(jnp.vdot(x, image) for x, image in pairs) <= -0.9 * radius
-    rate, v, more = jax.lax.cond(decays, lambda: (radius, v, jnp.array(0)), beside_growth)
-    return rate, v, count + 1 + more
+    zero = jnp.zeros_like(clock)
+    start = (direction, zero, zero, jnp.array(0), jnp.array(0), jnp.array(False))
+    v, norm, shift, _, total, _ = jax.lax.while_loop(lambda carry: ~carry[-1], iterate, start)
+    return jnp.maximum(norm - shift, 0.0), v, total
 
 
 def prepared(solver: dfx.AbstractSolver, flow: AbstractFlow, tolerance: Tolerance) -> dfx.AbstractSolver:
-    """A user's solver as the loop needs it: RKC looks at the state alone, implicit ones get tolerances and structure."""
+    """A user's solver as the loop needs it: RKC looks at the state alone, implicit ones get the tolerances."""
     if isinstance(solver, RKC):
         return dataclasses.replace(solver, stiff=integrate.flow_state)
     # Arrays, so that another tolerance compiles nothing new.
-    rtol, atol = jax.device_put((on_host(tolerance.rtol), np.min(on_host(tolerance.atol))))
+    rtol, atol = np.asarray(tolerance.rtol), np.min(np.asarray(tolerance.atol))
     if isinstance(solver, BDF):
         return dataclasses.replace(solver, stiff=integrate.flow_state, rtol=rtol, atol=atol, curvature=flow.curvature)
     if isinstance(solver, dfx.AbstractImplicitSolver):
-        return eqx.tree_at(lambda s: s.root_finder, solver, dfx.VeryChord(rtol=rtol, atol=atol))
+        return eqx.tree_at(lambda s: s.root_finder, solver, dfx.VeryChord(rtol=rtol, atol=atol))  # pyright: ignore
     return solver
 
 
-def chooser(flow: AbstractFlow, theta0: Float[Array, "*members P"], tolerance: Tolerance) -> Chooser:
+def chooser(flow: AbstractFlow, theta0: Float[Array | np.ndarray, "*members P"], tolerance: Tolerance) -> Chooser:
     """The chooser for a flow from `theta0`: with BDF where its Hessian is symmetric and small enough to be kept."""
     size = theta0.shape[-1]
-    # In an ensemble every member would renew its Hessian whenever one of them has to.
-    held = flow.symmetric and theta0.ndim == 1 and flow.curvature.numbers(size) <= LARGEST_HELD
-    stabilised, implicit = prepared(RKC(), flow, tolerance), prepared(BDF(), flow, tolerance)
-    assert isinstance(stabilised, RKC)
-    assert isinstance(implicit, BDF)
+
+    def curvature() -> AbstractCurvature | None:
+        # In an ensemble every member would renew its Hessian whenever one of them has to.
+        if not flow.symmetric or theta0.ndim == 2:
+            return None
+        held = flow.curvature
+        return held if held.numbers(size) <= LARGEST_HELD else None
+
     data = getattr(flow.problem.objective, "data", None)
-    samples = 1 if data is None else data.n
-    return Chooser(float(tolerance.rtol), stabilised, implicit if held else None, size, samples)
+    return Chooser(float(tolerance.rtol), curvature, size, 1 if data is None else data.n)

@@ -43,7 +43,7 @@ def _finite(descent: AbstractDescent, state: PyTree) -> Bool[Array, ""]:
 
 @eqx.filter_jit
 def begin(
-    descent: AbstractDescent, events: tuple[AbstractEvent, ...], slots: Any, every: bool, theta0: Array
+    descent: AbstractDescent, events: tuple[AbstractEvent, ...], slots: Any, every: bool, theta0: Any
 ) -> tuple[Walk, Array]:
     """The walk at iterate 0, kept already where `every` one is, and whether loss and gradient are finite there."""
 
@@ -112,7 +112,7 @@ class DescentRun:
     def __init__(
         self,
         descent: AbstractDescent,
-        theta0: Float[Array, "*members P"],
+        theta0: Float[Array | np.ndarray, "*members P"],
         t1: float,
         save: SaveAt | EveryStep | None,
         events: tuple[AbstractEvent, ...],

@@ -7,7 +7,7 @@ the last good state where a solve breaks down, and has to advance an ensemble wi
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import diffrax as dfx
 import equinox as eqx
@@ -18,49 +18,28 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from gfsim.dynamics.base import AbstractFlow
 from gfsim.simulation.events import AbstractEvent, values
-from gfsim.simulation.step_control import Tolerance, first_step, next_step
+from gfsim.simulation.motion import (
+    AT_END,
+    COLUMNS,
+    DIVERGED,
+    RUNNING,
+    STALLED,
+    Carried,
+    Kept,
+    Motion,
+    Paused,
+    packed,
+    unpacked,
+)
+from gfsim.simulation.step_control import first_step, next_step
 from gfsim.solvers.base import AbstractFlowSolver
-from gfsim.solvers.tableau import evaluations_per_step
+from gfsim.solvers.tableau import evaluations_per_step, last_stages
 from gfsim.types import Scalar, Theta
-
-RUNNING, AT_END, AT_EVENT, STALLED, DIVERGED = range(5)
-
-
-class Carried(eqx.Module):
-    """The integrated variables: the flow's state, and the energy ∫ −dΦ dissipated so far.
-
-    The energy has a tolerance of its own, rtol·(|Φ(0)| + energy) a step, so that no step is accepted on the state's
-    error alone while the energy identity is lost.
-    """
-
-    state: PyTree
-    dissipated: Float[Array, "*members"]
 
 
 def flow_state(y: Carried) -> PyTree:
     """The part of the integrated variables that makes a problem stiff."""
     return y.state
-
-
-class Motion(eqx.Module):
-    """Everything an interrupted run needs to go on: one pytree, with a leading axis for an ensemble."""
-
-    clock: Float[Array, "*members"]
-    end: Float[Array, "*members"]
-    watching: Bool[Array, "*members"]
-    tolerance: Tolerance
-    y: Carried
-    step: Float[Array, "*members"]
-    last_step: Float[Array, "*members"]
-    last_error: Float[Array, "*members"]
-    solver_state: PyTree
-    halt: Int[Array, "*members"]
-    saved: Int[Array, "*members"]
-    accepted: Int[Array, "*members"]
-    rejected: Int[Array, "*members"]
-    gradients: Int[Array, "*members"]
-    products: Int[Array, "*members"]
-    energy_scale: Float[Array, "*members"]
 
 
 def terms_of(flow: AbstractFlow) -> dfx.ODETerm:
@@ -77,45 +56,38 @@ def begin(
     flow: AbstractFlow,
     solver: dfx.AbstractSolver,
     events: tuple[AbstractEvent, ...],
-    tolerance: Tolerance,
     theta0: Theta,
-    end: Scalar,
-) -> tuple[Motion, Carried, Bool[Array, ""], Bool[Array, " events"]]:
-    """The motion that starts at clock 0, its start, whether Φ and the velocity are finite there, which events hold."""
-    terms = terms_of(flow)
-    clock = jnp.zeros_like(end)
-    y = Carried(flow.initial_state(theta0), jnp.zeros_like(end))
-    slope = terms.vf(clock, y, None)
-    potential = flow.potential(y.state)
-    step = first_step(
-        lambda dt, y: flow.vector_field(clock + dt, y),
-        y.state,
-        slope.state,
-        _order(solver, terms),
-        tolerance,
-        end,
-    )
-    zero = jnp.zeros((), int)
-    motion = Motion(
-        clock=clock,
-        end=end,
-        watching=jnp.ones((), bool),
-        tolerance=tolerance,
-        y=y,
+    numbers: Float[Array, "columns"],
+) -> tuple[Paused, Bool[Array, ""]]:
+    """The motion that starts at `theta0`, and whether Φ and the velocity are finite there.
+
+    `numbers` are those that a run decides: its end and tolerance. An event that holds at the start ends it there.
+    """
+    # A copy even of what the flow passes on: a motion's buffers are reused in place.
+    state = jax.tree.map(jnp.copy, flow.initial_state(theta0))
+    motion, terms = unpacked(Paused(numbers, state, None)), terms_of(flow)
+    slope = terms.vf(motion.clock, motion.y, None)
+    potential = flow.potential(state)
+    field = lambda dt, y: flow.vector_field(motion.clock + dt, y)  # noqa: E731
+    step = first_step(field, state, slope.state, _order(solver, terms), motion.tolerance, motion.end)
+    true = values(events, flow.problem, flow.parameters(state)) >= 0
+    happened = jnp.any(true)
+    motion = dataclasses.replace(
+        motion,
         step=step,
-        last_step=jnp.zeros_like(step),
         last_error=jnp.ones_like(step),
-        solver_state=None,
-        halt=zero + RUNNING,
-        saved=zero,
-        accepted=zero,
-        rejected=zero,
-        gradients=zero + 2,
-        products=zero,
+        event=jnp.where(happened, jnp.argmax(true), -1) if events else motion.event - 1,
+        halt=jnp.where(happened, AT_END, RUNNING),
+        gradients=motion.gradients + 2,
         energy_scale=jnp.abs(potential),
     )
     finite = jnp.isfinite(potential) & jnp.isfinite(optx.two_norm(slope))
-    return mount(flow, solver, motion), y, finite, values(events, flow.problem, flow.parameters(y.state)) >= 0
+    return packed(mount(flow, solver, motion)), finite
+
+
+def change(flow: AbstractFlow, solver: dfx.AbstractSolver, paused: Paused) -> Paused:
+    """The same motion carried on by another solver."""
+    return packed(mount(flow, solver, unpacked(paused)))
 
 
 def _order(solver: dfx.AbstractSolver, terms: dfx.ODETerm) -> int:
@@ -126,10 +98,10 @@ def _order(solver: dfx.AbstractSolver, terms: dfx.ODETerm) -> int:
 
 
 def mount(flow: AbstractFlow, solver: dfx.AbstractSolver, motion: Motion) -> Motion:
-    """The same motion carried on by another solver."""
+    """The same motion begun, or carried on, by a solver that has no state yet."""
     solver_state = solver.init(terms_of(flow), motion.clock, motion.clock + motion.step, motion.y, None)
     gradients, products = _work(solver, solver_state, 0)
-    mounted = dataclasses.replace(
+    return dataclasses.replace(
         motion,
         solver_state=solver_state,
         last_step=jnp.zeros_like(motion.step),
@@ -137,12 +109,6 @@ def mount(flow: AbstractFlow, solver: dfx.AbstractSolver, motion: Motion) -> Mot
         gradients=motion.gradients + gradients + (1 if isinstance(solver, dfx.AbstractERK) else 0),
         products=motion.products + products,
     )
-    return _strong(mounted)
-
-
-def _strong(tree: PyTree) -> PyTree:
-    """The same arrays without weak types, which would compile everything downstream once more."""
-    return jax.tree.map(lambda x: jax.lax.convert_element_type(x, x.dtype), tree)
 
 
 def _work(solver: dfx.AbstractSolver, state: PyTree, attempts: int) -> tuple[Any, Any]:
@@ -155,6 +121,21 @@ def _work(solver: dfx.AbstractSolver, state: PyTree, attempts: int) -> tuple[Any
     if isinstance(solver, dfx.AbstractERK):
         return attempts * evaluations_per_step(type(solver)), 0
     return 0, 0
+
+
+def _stretch(solver: dfx.AbstractSolver, dense_info: PyTree) -> Scalar:
+    """h times a decay or growth rate that the step felt, from its last two stages; zero for other than explicit ones.
+
+    Both are at the step's end; h(f(g₂) − f(g₁)) = hJ(g₂ − g₁), where rounding and error have put the stiffest modes
+    [Hairer & Wanner, IV.2]. At its stability limit an explicit method feels these; it may feel less than there is.
+    """
+    if not isinstance(solver, dfx.AbstractERK):
+        return jnp.zeros(())
+    # Products of the stages hold no further vector of their size.
+    weights = jnp.asarray(last_stages(type(solver)))
+    stages = [k.reshape(k.shape[0], -1) for k in jax.tree.leaves(dense_info["k"].state)]
+    arguments, images = jnp.sum((weights @ sum(k @ k.T for k in stages)) * weights, axis=1)
+    return jnp.where(arguments > 0, jnp.sqrt(jnp.maximum(images, 0.0) / jnp.where(arguments > 0, arguments, 1.0)), 0.0)
 
 
 def work_is_known(solver: dfx.AbstractSolver) -> bool:
@@ -177,7 +158,7 @@ def attempt(
     events: tuple[AbstractEvent, ...],
     motion: Motion,
 ) -> tuple[Motion, Attempt]:
-    """One step, accepted or not. A step in which an event becomes true is not taken: the motion halts before it."""
+    """One step, accepted or not. One in which an event becomes true is not taken: the motion will end where it does."""
     terms = terms_of(flow)
     order = _order(solver, terms)
     remaining = motion.end - motion.clock
@@ -202,15 +183,18 @@ def attempt(
     ratio = jnp.where(finite, ratio, jnp.inf)
     good = ratio <= 1.0
 
-    crossed = jnp.zeros((), bool)
+    end, event, crossed = motion.end, motion.event, jnp.zeros((), bool)
     if events:
-        crossed = good & motion.watching & jnp.any(values(events, flow.problem, flow.parameters(y.state)) >= 0)
+        true = values(events, flow.problem, flow.parameters(y.state)) >= 0
+        crossed = good & (event < 0) & jnp.any(true)
+        path = solver.interpolation_cls(t0=motion.clock, t1=target, **dense_info)
+        clock, first = _located(flow, events, path, motion.clock, target, jnp.argmax(true), crossed)
+        end, event = jnp.where(crossed, clock, end), jnp.where(crossed, first, event)
     kept = good & ~crossed
 
     proposal = next_step(step, ratio, order, good, motion.last_step, motion.last_error)
     exhausted = ~good & (motion.clock + proposal <= motion.clock * (1 + 4 * jnp.finfo(float).eps))
     halt = jnp.where(kept & last, AT_END, RUNNING)
-    halt = jnp.where(crossed, AT_EVENT, halt)
     halt = jnp.where(exhausted, jnp.where(finite, STALLED, DIVERGED), halt)
 
     if isinstance(solver, AbstractFlowSolver):
@@ -228,10 +212,13 @@ def attempt(
     moved = dataclasses.replace(
         motion,
         clock=jnp.where(kept, target, motion.clock),
+        end=end,
+        event=event,
         y=keep(y, motion.y),
         step=jnp.where(crossed, step, proposal),
         last_step=jnp.where(kept, step, motion.last_step),
         last_error=jnp.where(kept, ratio, motion.last_error),
+        stretch=jnp.where(kept, jnp.maximum(0.5 * motion.stretch, _stretch(solver, dense_info)), motion.stretch),
         solver_state=keep(solver_state, refused),
         halt=halt,
         accepted=motion.accepted + kept.astype(int),
@@ -242,81 +229,86 @@ def attempt(
     return moved, Attempt(motion.clock, target, dense_info, kept)
 
 
-def locate(
-    flow: AbstractFlow, solver: dfx.AbstractSolver, events: tuple[AbstractEvent, ...], motion: Motion
+def _located(
+    flow: AbstractFlow,
+    events: tuple[AbstractEvent, ...],
+    path: dfx.AbstractLocalInterpolation,
+    before: Scalar,
+    after: Scalar,
+    last: Int[Array, ""],
+    crossed: Bool[Array, ""],
 ) -> tuple[Scalar, Int[Array, ""]]:
-    """Clock at which the first of the events becomes true in the step that `motion` halted before, and which it is."""
-    target = motion.clock + motion.step
-    y, _, dense_info, _, _ = solver.step(
-        terms_of(flow), motion.clock, target, motion.y, None, motion.solver_state, False
-    )
-    path = solver.interpolation_cls(t0=motion.clock, t1=target, **dense_info)
+    """Clock at which the first of the events becomes true on `path`, and which it is; `after` and `last`, which is true
+    there, unless `crossed`.
 
-    def crossing(event: AbstractEvent) -> Scalar:
-        def value(clock: Scalar, args: Any) -> Scalar:
-            return event.value(flow.problem, flow.parameters(path.evaluate(clock).state))
+    In an ensemble too the bisection runs only where a member crosses: a loop of no pass, where `cond` would be one.
+    """
 
-        # The signs at the ends are known: asking for them again would compile the path twice more, with a run-time
-        # check that keeps the program out of JAX's persistent cache. 52 halvings are all that float64 resolves.
-        found = optx.root_find(
-            value,
-            optx.Bisection(rtol=0.0, atol=0.0, flip=False),
-            motion.clock + motion.step / 2,
-            options={"lower": motion.clock, "upper": target},
-            max_steps=52,
-            throw=False,
-        ).value
-        happened = event.value(flow.problem, flow.parameters(y.state)) >= 0
-        return jnp.where(happened, jnp.clip(found, motion.clock, target), jnp.inf)
+    def halve(carry: Any) -> Any:
+        low, high, first, count = carry
+        middle = 0.5 * (low + high)
+        true = values(events, flow.problem, flow.parameters(path.evaluate(middle).state)) >= 0
+        happened = jnp.any(true)
+        low, high = jnp.where(happened, low, middle), jnp.where(happened, middle, high)
+        return low, high, jnp.where(happened, jnp.argmax(true), first), count + 1
 
-    clocks = jnp.stack([crossing(event) for event in events])
-    return jnp.min(clocks), jnp.argmin(clocks)
+    # 52 halvings are all that float64 resolves.
+    start = (before, after, last, jnp.array(0))
+    _, clock, first, _ = jax.lax.while_loop(lambda carry: crossed & (carry[3] < 52), halve, start)
+    return clock, first
 
 
-def explodes(flow: AbstractFlow, motion: Motion) -> Bool[Array, ""]:
+def explodes(flow: AbstractFlow, paused: Paused) -> Bool[Array, ""]:
     """Whether the norm grows on a time scale that the clock no longer resolves: blow-up in finite time."""
-    state = motion.y.state
-    velocity = flow.vector_field(motion.clock, state)
+    state, clock = paused.state, paused.number("clock")
+    velocity = flow.vector_field(clock, state)
     growth = sum(jnp.vdot(y, v) for y, v in zip(jax.tree.leaves(state), jax.tree.leaves(velocity), strict=True))
-    return growth * motion.clock > 1e9 * optx.two_norm(state) ** 2
-
-
-class Kept(eqx.Module):
-    """The states kept so far, in arrays long enough for all that one call of `advance` can keep."""
-
-    clock: Float[Array, "*members slots"]
-    y: Carried
+    return growth * clock > 1e9 * optx.two_norm(state) ** 2
 
 
 @eqx.filter_jit
-def pick(motion: Motion, members: Int[Array, " some"]) -> Motion:
+def pick(paused: Paused, members: Int[Array, " some"]) -> Paused:
     """The motion of some members; an index past the last stands for a member that has ended."""
-    some = jax.tree.map(lambda x: x.at[members].get(mode="clip"), motion)
-    return dataclasses.replace(some, halt=jnp.where(members < motion.halt.size, some.halt, AT_END))
+    some = jax.tree.map(lambda x: x.at[members].get(mode="clip"), paused)
+    halt = jnp.where(members < paused.numbers.shape[0], some.number("halt"), AT_END)
+    return Paused(some.numbers.at[:, COLUMNS.index("halt")].set(halt), some.state, some.solver_state)
 
 
 @eqx.filter_jit(donate="all-except-first")
-def put(fixed: tuple[Motion, Int[Array, " some"]], motion: Motion) -> Motion:
-    """`motion` with the members that `pick` took replaced."""
+def put(fixed: tuple[Paused, Int[Array, " some"]], paused: Paused) -> Paused:
+    """`paused` with the members that `pick` took replaced."""
     some, members = fixed
-    return jax.tree.map(lambda x, new: x.at[members].set(new, mode="drop"), motion, some)
+    return jax.tree.map(lambda x, new: x.at[members].set(new, mode="drop"), paused, some)
+
+
+class Orders(NamedTuple):
+    """How far a call of `advance` goes: at most `budget` attempts, or `to_spare` more where fewer steps of the last
+    one's size are left than that."""
+
+    budget: int
+    to_spare: int
 
 
 @eqx.filter_jit(donate="all-except-first")
 def advance(
-    fixed: tuple[AbstractFlow, dfx.AbstractSolver, tuple[AbstractEvent, ...], Array | None, Array, Array | None],
-    motion: Motion,
+    fixed: tuple[
+        AbstractFlow, dfx.AbstractSolver, tuple[AbstractEvent, ...], Array | None, Int[Array, "2"], Array | None
+    ],
+    paused: Paused,
     kept: Kept,
-) -> tuple[Motion, Kept]:
-    """At most `budget` attempts of every running member, keeping states at `times` (all accepted ones if None).
+) -> tuple[Paused, Kept]:
+    """Attempted steps of every running member, keeping states at `times` (all accepted ones if None).
 
-    `fixed` holds flow, solver, events, times, budget and, in an ensemble, which rows of `kept` belong to the members
-    of `motion`. One body serves a single run and an ensemble; in an ensemble the loop is batched by hand, so that a
+    `fixed` holds flow, solver, events, times, `Orders`, and, in an ensemble, which rows of `kept` belong to the members
+    of `paused`. One body serves a single run and an ensemble; in an ensemble the loop is batched by hand, so that a
     finished member costs neither a copy of what it kept nor a saved state.
     """
-    flow, solver, events, given_times, budget, members = fixed
+    flow, solver, events, given_times, orders, members = fixed
+    orders = Orders(*orders)
+    steps = jnp.asarray(orders.to_spare, float)
     every_step = given_times is None
     times = jnp.array([jnp.inf]) if given_times is None else given_times
+    motion = unpacked(paused)
     ensemble = motion.clock.ndim == 1
     map_members = jax.vmap if ensemble else lambda f: f
     capacity = kept.clock.shape[-1]
@@ -326,7 +318,9 @@ def advance(
     def going(carry: Any) -> Any:
         motion, _, attempts = carry
         room = motion.saved - offset < capacity if every_step else True
-        return jnp.any(motion.halt == RUNNING) & jnp.all(room) & (attempts < budget)
+        near = jnp.all(motion.end - motion.clock < steps * motion.last_step)
+        allowed = orders.budget + jnp.where(near, orders.to_spare, 0)
+        return jnp.any(motion.halt == RUNNING) & jnp.all(room) & (attempts < allowed)
 
     def write(kept: Kept, slot: Array, clock: Array, y: Carried, wanted: Array) -> Kept:
         # Out-of-range slots are dropped: no member is copied for the sake of another.
@@ -371,4 +365,4 @@ def advance(
         return eqx.tree_at(lambda m: m.saved, motion, saved), kept, attempts + 1
 
     motion, kept, _ = jax.lax.while_loop(going, body, (motion, kept, jnp.zeros((), int)))
-    return _strong(motion), kept
+    return packed(motion), kept

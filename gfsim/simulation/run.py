@@ -1,6 +1,5 @@
 """A run in progress: which solver steps, what is kept, how it ends."""
 
-import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,30 +8,37 @@ import diffrax as dfx
 import equinox as eqx
 import jax
 import numpy as np
-from jaxtyping import Array, Float
+from jax.sharding import NamedSharding, PartitionSpec, Sharding
+from jaxtyping import Array, Float, PyTree
 
 from gfsim.dynamics.base import AbstractFlow
 from gfsim.placement import on_host, placed, placement, with_rows
 from gfsim.simulation import choice, integrate
 from gfsim.simulation.checkpoint import Checkpoint
 from gfsim.simulation.events import AbstractEvent
-from gfsim.simulation.integrate import Carried, Kept, Motion
+from gfsim.simulation.motion import COLUMNS, Carried, Kept, Paused
 from gfsim.simulation.outcome import Outcome
 from gfsim.simulation.progress import LogTimeMeter
 from gfsim.simulation.save import EveryStep, SaveAt
 from gfsim.simulation.step_control import Tolerance
 from gfsim.solvers.chebyshev import RKC
-from gfsim.solvers.choose import OFFERED, Chooser
-from gfsim.solvers.spectral_radius import generic_direction
+from gfsim.solvers.choose import OFFERED, WORTHWHILE, Chooser
+from gfsim.solvers.tableau import real_stability_limit
 
 EVERY_STEP_SLOTS = 256
 LONGEST_CHUNK = 4096
+# Share of its stability limit at which a step of an explicit method must have felt the stiffest mode for a look to
+# measure it: a measurement costs some products, and a program of its own.
+SUSPECT = 0.2
 # Attempts between two looks at whether a planned change of solver is due.
 OFTEN = 16
 # Attempts between two looks at how many members of an ensemble still run. When no more than this share of those carried
 # along do, they go on alone: each new size compiles once, which only long runs repay.
 COMPACT_EVERY = 2048
 COMPACT_BELOW = 0.25
+
+
+_NEVER = np.array([np.inf])
 
 
 @eqx.filter_jit
@@ -42,13 +48,25 @@ def _over_members(function: Callable, ensemble: bool, shared: Any, *mapped: Any)
     return jax.vmap(f)(*mapped) if ensemble else f(*mapped)
 
 
+def _like(rows: np.ndarray, where: Sharding | None) -> Any:
+    # A call takes an array of the host over faster than it is put on a device before.
+    return rows if where is None else placed(rows, where)
+
+
+def _members_of(state: PyTree) -> Sharding | None:
+    """How the members of an ensemble are spread, if they are."""
+    leaf = jax.tree.leaves(state)[0]
+    where = placement(leaf)
+    return NamedSharding(where.mesh, PartitionSpec(*where.spec[:1])) if isinstance(where, NamedSharding) else None
+
+
 class Run:
-    """Advances a `Motion` to its end in chunks, between which the host looks at it."""
+    """Advances a motion to its end in chunks, between which the host looks at it."""
 
     def __init__(
         self,
         flow: AbstractFlow,
-        theta0: Float[Array, "*members P"],
+        theta0: Float[Array | np.ndarray, "*members P"],
         t1: Float[np.ndarray, "*members"],
         save: SaveAt | EveryStep | None,
         events: tuple[AbstractEvent, ...],
@@ -61,34 +79,41 @@ class Run:
         self.events = events
         self.ensemble = theta0.ndim == 2
         self._save = save
+        self._tolerance = tolerance
         self._chooser: Chooser | None = None
         # What is still to be changed to, and when.
-        self._planned = [(clock, choice.prepared(OFFERED[name](), flow, tolerance)) for clock, name in repeating]
+        self._planned = list(repeating)
         if self._planned:
-            _, self.solver = self._planned.pop(0)
-        elif solver is not None:
-            self.solver = choice.prepared(solver, flow, tolerance)
-        else:
+            solver = OFFERED[self._planned.pop(0)[1]]()
+        elif solver is None:
             self._chooser = choice.chooser(flow, theta0, tolerance)
-            self.solver = self._chooser.solver
+            solver = self._chooser.solver()
+        self.solver = choice.prepared(solver, flow, tolerance)
         self.used = [(0.0, type(self.solver).__name__)]
         self._direction: Any = None
         self._looking_products = 0
+        self._begin(theta0, t1)
 
+    def _begin(self, theta0: Any, t1: Any) -> None:
         members = theta0.shape[:-1]
-        tolerance = Tolerance(jax.device_put(np.broadcast_to(np.asarray(tolerance.rtol), members)), tolerance.atol)
-        self.motion: Motion
-        self.motion, start, finite, self._true_at_start = self._each(
-            integrate.begin, (flow, self.solver, events), tolerance, theta0, t1
+        paused = Paused(np.zeros((*members, len(COLUMNS))), None, None).with_numbers(
+            end=t1, rtol=self._tolerance.rtol, atol=self._tolerance.atol
         )
-        # A copy on the host: the motion's buffers are reused in place.
-        self._start: Any = jax.tree.map(lambda x: np.array(on_host(x)), start)
+        shared = (self.dynamics, self.solver, self.events)
+        self.motion, finite = self._each(integrate.begin, shared, theta0, paused.numbers)
         if not np.all(on_host(finite)):
             which = "" if not self.ensemble else f" for members {np.flatnonzero(~on_host(finite))[:5].tolist()}"
             raise ValueError(f"theta0 must have a finite loss and gradient, had infinity or NaN{which}")
+        self._fetch_numbers()
+        # A copy on the host: the motion's buffers are reused in place.
+        self._start: Any = jax.tree.map(lambda x: np.array(on_host(x)), self.motion.state)
         self._outcomes = dict.fromkeys(np.ndindex(members), Outcome.reached_end)
         self._width = members[0] if members else 1
         self._begin_keeping(members)
+
+    def _fetch_numbers(self) -> None:
+        # A copy: a call may take over the memory of what it is given.
+        self.motion = self.motion._replace(numbers=np.array(on_host(self.motion.numbers)))
 
     def _each(self, function: Callable, shared: Any, *mapped: Any) -> Any:
         return _over_members(function, self.ensemble, shared, *mapped)
@@ -102,23 +127,26 @@ class Run:
             slots = self._times.size
         elif self._save is None:
             # No time is ever due: one slot that stays empty.
-            self._times = np.array([np.inf])
+            self._times = _NEVER
         else:
             slots = EVERY_STEP_SLOTS
 
         lead = len(members)
-        clock = np.zeros((*members, slots))
-        y = jax.tree.map(lambda x: np.zeros((*members, slots, *x.shape[lead:]), x.dtype), self._start)
+        rows = lambda x: np.zeros((*members, slots, *np.shape(x)[lead:]), x.dtype)  # noqa: E731
+        y = jax.tree.map(rows, self._start)
         if self._times is not None and self._times[0] == 0.0:
             first = (slice(None), 0) if self.ensemble else (0,)
             jax.tree.map(lambda rows, x: rows.__setitem__(first, x), y, self._start)
-            self._set(saved=np.ones(members, int))
-        place = lambda rows, x: placed(rows, with_rows(placement(x), lead))  # noqa: E731
-        self.kept = Kept(place(clock, self.motion.clock), jax.tree.map(place, y, self.motion.y))
+            self.motion = self.motion.with_numbers(saved=1)
+        y = jax.tree.map(lambda rows, x: _like(rows, with_rows(placement(x), lead)), y, self.motion.state)
+        # Numbers are whole on every host, rows of members that are spread are not.
+        spread = with_rows(_members_of(self.motion.state), lead) if self.ensemble else None
+        self.kept = Kept(
+            _like(np.zeros((*members, slots)), spread), Carried(y, _like(np.zeros((*members, slots)), spread))
+        )
 
     def go(self, max_steps: int, meter: LogTimeMeter, checkpoint: Checkpoint) -> None:
         """Advance until every member has ended, from the checkpoint where there is one."""
-        self._end_where_true_at_start()
         self._taken, chunk = 0, 64
         self._mark = self._marks()
         self._resume(checkpoint)
@@ -136,18 +164,16 @@ class Run:
             # Chunks of about a fifth of a second keep the meter alive without costing throughput.
             if time.perf_counter() - began < 0.2:
                 chunk = min(2 * chunk, LONGEST_CHUNK)
-            self._end_at_events()
             running = self._running()
             # Decided by counts alone, never by time: a run that resumes must do the same.
             if self.ensemble and self._taken % COMPACT_EVERY == 0 and np.sum(running) <= COMPACT_BELOW * self._width:
                 self._width = max(1, int(np.sum(running)))
-            meter.show(float(np.min(on_host(self.motion.clock))), self._taken)
+            meter.show(float(np.min(self.motion.number("clock"))), self._taken)
             if self._chooser and self._taken >= self._chooser.next_look and np.any(running):
                 self._look(self._taken, self._mark)
                 self._mark = self._marks()
-            if self._planned and self._typical(on_host(self.motion.clock)) >= self._planned[0][0]:
-                _, solver = self._planned.pop(0)
-                self._change_to(solver)
+            if self._planned and self._typical(self.motion.number("clock")) >= self._planned[0][0]:
+                self._change_to(OFFERED[self._planned.pop(0)[1]])
             if checkpoint.due():
                 self._store(checkpoint)
         self._close()
@@ -175,35 +201,39 @@ class Run:
         self._taken, self.used, self._looking_products = notes["taken"], notes["used"], notes["products"]
         if self._chooser:
             self._chooser.recall(notes["chooser"])
-            if self.solver is not self._chooser.solver:
+            if type(self.solver) is not self._chooser.solver:
                 self._carry_on_with(self._chooser.solver)
         self._outcomes = dict(zip(self._outcomes, map(Outcome, notes["outcomes"]), strict=True))
         self._width = notes["width"]
-        direction = self._each(generic_direction, (), self.motion.y.state) if notes["looked"] else None
-        counts = np.zeros(self.motion.clock.shape, int)
+        direction = self.motion.state if notes["looked"] else None
+        counts = np.zeros(self.motion.number("clock").shape, int)
         flush = (counts, np.array(self.kept.clock), jax.tree.map(np.array, self.kept.y))
         like = (self.motion, self.kept, self._mark, direction, [flush] * notes["flushed"])
         self.motion, self.kept, self._mark, self._direction, self._flushed = filled(like)
 
-    def _carry_on_with(self, solver: dfx.AbstractSolver) -> None:
-        self.solver = solver
-        self._set(solver_state=None)
-        self.motion = self._each(integrate.mount, (self.dynamics, solver), self.motion)
+    def _carry_on_with(self, solver: type[dfx.AbstractSolver]) -> None:
+        self.solver = choice.prepared(solver(), self.dynamics, self._tolerance)
+        self.motion = self.motion._replace(solver_state=None)
+        self.motion = self._each(integrate.change, (self.dynamics, self.solver), self.motion)
+        self._fetch_numbers()
 
-    def _change_to(self, solver: dfx.AbstractSolver) -> None:
+    def _change_to(self, solver: type[dfx.AbstractSolver]) -> None:
         self._carry_on_with(solver)
-        self.used.append((self._typical(on_host(self.motion.clock)), type(solver).__name__))
+        self.used.append((self._typical(self.motion.number("clock")), solver.__name__))
 
     def _attempts(self) -> np.ndarray:
-        return np.asarray(on_host(self.motion.accepted) + on_host(self.motion.rejected))
+        return np.asarray(self.motion.number("accepted") + self.motion.number("rejected"))
 
     def _running(self) -> np.ndarray:
-        return np.asarray(on_host(self.motion.halt) == integrate.RUNNING)
+        return np.asarray(self.motion.number("halt") == integrate.RUNNING)
 
     def _advance(self, budget: int) -> None:
-        fixed: Any = (self.dynamics, self.solver, self.events, self._times, np.asarray(budget))
-        before = on_host(self.motion.saved)
-        count = self.motion.halt.size
+        # Near its end a run is not looked at: no change would be repaid.
+        to_spare = WORTHWHILE if self._chooser and self._chooser.settled else 0
+        orders = np.array(integrate.Orders(budget, to_spare))
+        fixed: Any = (self.dynamics, self.solver, self.events, self._times, orders)
+        before = np.array(self.motion.number("saved"))
+        count = before.size
         if not self.ensemble:
             self.motion, self.kept = integrate.advance((*fixed, None), self.motion, self.kept)
         elif self._width == count:
@@ -216,50 +246,23 @@ class Run:
             some = integrate.pick(self.motion, members)
             some, self.kept = integrate.advance((*fixed, members), some, self.kept)
             self.motion = integrate.put((some, members), self.motion)
+        self._fetch_numbers()
         if self._times is None:
-            counts = on_host(self.motion.saved) - before
+            counts = (self.motion.number("saved") - before).astype(int)
             copied = jax.tree.map(lambda x: np.array(on_host(x)), self.kept)
             self._flushed.append((counts, copied.clock, copied.y))
 
-    def _end_where_true_at_start(self) -> None:
-        true = on_host(self._true_at_start)
-        if not np.any(true):
-            return
-        halt = np.array(on_host(self.motion.halt))
-        for member in np.ndindex(halt.shape):
-            if np.any(true[member]):
-                self._outcomes[member] = self.events[int(np.argmax(true[member]))].outcome
-                halt[member] = integrate.AT_END
-        self._set(halt=halt)
-
-    def _end_at_events(self) -> None:
-        """Give members that halted before an event a last step that ends on it."""
-        halt = np.array(on_host(self.motion.halt))
-        waiting = halt == integrate.AT_EVENT
-        if not np.any(waiting):
-            return
-        clock, which = self._each(integrate.locate, (self.dynamics, self.solver, self.events), self.motion)
-        for member in np.ndindex(halt.shape):
-            if waiting[member]:
-                self._outcomes[member] = self.events[int(on_host(which)[member])].outcome
-        halt[waiting] = integrate.RUNNING
-        self._set(
-            halt=halt,
-            end=np.where(waiting, on_host(clock), on_host(self.motion.end)),
-            watching=on_host(self.motion.watching) & ~waiting,
-        )
-
-    def _set(self, **changes: Any) -> None:
-        self.motion = dataclasses.replace(self.motion, **jax.device_put(changes))
-
     def _close(self) -> None:
         """Name how each member that no event ended came to its end."""
-        halt = on_host(self.motion.halt)
+        halt = self.motion.number("halt")
         stopped = np.isin(halt, (integrate.STALLED, integrate.DIVERGED))
         blown = np.zeros_like(stopped)
         if np.any(stopped):
             blown = on_host(self._each(integrate.explodes, (self.dynamics,), self.motion))
+        event = self.motion.number("event").astype(int)
         for member in np.ndindex(halt.shape):
+            if event[member] >= 0:
+                self._outcomes[member] = self.events[event[member]].outcome
             if halt[member] == integrate.RUNNING:
                 self._outcomes[member] = Outcome.max_steps
             elif stopped[member]:
@@ -271,9 +274,9 @@ class Run:
     def _marks(self) -> dict[str, np.ndarray]:
         m = self.motion
         return {
-            "clock": np.array(on_host(m.clock)),
-            "work": on_host(m.gradients) + 2 * on_host(m.products),
-            "steps": np.array(on_host(m.accepted)),
+            "clock": np.array(m.number("clock")),
+            "work": m.number("gradients") + 2 * m.number("products"),
+            "steps": np.array(m.number("accepted")),
             "tried": self._attempts(),
         }
 
@@ -288,16 +291,17 @@ class Run:
         now = self._marks()
         moved = {name: value - marks[name] for name, value in now.items()}
         # At its stability limit an explicit method's steps grow and are cut in turn: the last one alone may be any.
-        step = np.maximum(on_host(self.motion.last_step), moved["clock"] / np.maximum(moved["steps"], 1))
+        step = np.maximum(self.motion.number("last_step"), moved["clock"] / np.maximum(moved["steps"], 1))
+        stretch = self._typical(self.motion.number("stretch"))
         if isinstance(self.solver, RKC):
             rate = self.motion.solver_state.radius
+        elif isinstance(self.solver, dfx.AbstractERK) and stretch < SUSPECT * real_stability_limit(type(self.solver)):
+            rate = stretch / step
         else:
-            first = self._direction is None
-            if first:
-                self._direction = self._each(generic_direction, (), self.motion.y.state)
-            rate, self._direction, count = self._each(
-                choice.stiffness, (self.dynamics, np.asarray(30 if first else 5)), self.motion, self._direction
-            )
+            known = np.asarray(self._direction is not None)
+            direction = self.motion.state if self._direction is None else self._direction
+            shared = (self.dynamics, known)
+            rate, self._direction, count = self._each(choice.stiffness, shared, self.motion, direction)
             self._looking_products += int(np.sum(on_host(count)))
         changed = self._chooser.look(
             attempts,
@@ -306,7 +310,7 @@ class Run:
             step=self._typical(step),
             work=int(self._typical(moved["work"])),
             decay=self._typical(on_host(rate)),
-            remaining=self._typical(on_host(self.motion.end) - now["clock"]),
+            remaining=self._typical(self.motion.number("end") - now["clock"]),
         )
         if changed:
             self._change_to(self._chooser.solver)
@@ -314,7 +318,7 @@ class Run:
     @property
     def start(self) -> Any:
         """The flow's state at clock 0."""
-        return self._start.state
+        return self._start
 
     def outcomes(self) -> tuple[Outcome, ...]:
         """How each member ended."""
@@ -322,22 +326,23 @@ class Run:
 
     def account(self) -> dict[str, Any]:
         """Solver and reason; accepted and rejected steps, gradients and Hessian products, summed over members."""
-        total = lambda x: int(np.sum(on_host(x)))  # noqa: E731
-        m = self.motion
+        total = lambda name: int(np.sum(self.motion.number(name)))  # noqa: E731
         known = integrate.work_is_known(self.solver)
         return {
             "solver": " → ".join(name for _, name in self.used),
             "reason": self._chooser.reason if self._chooser else "asked for",
-            "steps": total(m.accepted),
-            "rejected": total(m.rejected),
-            "gradients": total(m.gradients) if known else None,
-            "hessian_products": total(m.products) + self._looking_products if known else None,
+            "steps": total("accepted"),
+            "rejected": total("rejected"),
+            "gradients": total("gradients") if known else None,
+            "hessian_products": total("products") + self._looking_products if known else None,
         }
 
     def rows(self) -> list[tuple[np.ndarray, Any, np.ndarray]]:
         """Clock, states and dissipated energy of every kept row, one entry per member."""
-        end, kept = jax.tree.map(on_host, ((self.motion.clock, self.motion.y, self.motion.saved), self.kept))
-        return [self._member_rows(member, kept, *end) for member in np.ndindex(self.motion.clock.shape)]
+        m = self.motion
+        clock, saved, energy = m.number("clock"), m.number("saved").astype(int), m.number("dissipated")
+        at_end, kept = jax.tree.map(on_host, (Carried(m.state, energy), self.kept))
+        return [self._member_rows(member, kept, clock, at_end, saved) for member in np.ndindex(clock.shape)]
 
     def _member_rows(
         self, member: tuple[int, ...], kept: Any, end: np.ndarray, at_end: Any, saved: np.ndarray
@@ -348,7 +353,9 @@ class Run:
 
         pieces: list[tuple[np.ndarray, Carried]] = []
         if not isinstance(self._save, SaveAt):
-            pieces.append((np.zeros(1), jax.tree.map(lambda x: x[None], own(self._start))))
+            pieces.append(
+                (np.zeros(1), jax.tree.map(lambda x: x[None], own(Carried(self._start, np.zeros(end.shape)))))
+            )
         if isinstance(self._save, EveryStep):
             for counts, clock, y in self._flushed:
                 rows = slice(int(counts[member]))

@@ -84,7 +84,7 @@ def simulate(
             "dynamics must be a flow or a descent such as gfsim.GradientFlow or gfsim.GradientDescent, "
             f"was {type(dynamics).__name__}"
         )
-    theta0 = _checked_start(dynamics.problem, theta0)
+    start = _checked_start(dynamics.problem, theta0)
     _check_numbers(t1, rtol, atol, max_steps)
     if solver is not None and not isinstance(solver, dfx.AbstractAdaptiveSolver):
         raise TypeError(f"solver must be a diffrax solver with an error estimate, was {type(solver).__name__}")
@@ -92,24 +92,22 @@ def simulate(
         raise TypeError(f"save must come from log_spaced, linear_spaced or every_step, was {type(save).__name__}")
     events = as_tuple(until)
     if isinstance(dynamics, ModifiedFlow):
-        events = (*events, _checked_series(dynamics, theta0))
+        events = (*events, _checked_series(dynamics, start))
     observers = _checked_observers(observe)
     began = time.perf_counter()
 
-    kept = Checkpoint(checkpoint, dynamics, theta0, t1, save, events, solver, rtol, atol, max_steps)
+    kept = Checkpoint(checkpoint, dynamics, start, t1, save, events, solver, rtol, atol, max_steps)
     meter = LogTimeMeter(float(t1), progress)
     if isinstance(dynamics, AbstractDescent):
         if solver is not None:
             raise ValueError(f"solver must be left out for a descent, was {type(solver).__name__}")
-        descent = DescentRun(dynamics, theta0, float(t1), save, events)
+        descent = DescentRun(dynamics, start, float(t1), save, events)
         with meter:
             descent.go(max_steps, meter, kept)
         return _trajectory(descent, observers, began, None)
 
-    tolerance = _tolerance(theta0, rtol, atol)
-    # The run takes over the buffer of its start; the companion needs one of its own.
-    start, where = np.array(on_host(theta0)), placement(theta0)
-    run = Run(dynamics, theta0, np.full(theta0.shape[:-1], float(t1)), save, events, tolerance, solver)
+    tolerance = _tolerance(start, rtol, atol)
+    run = Run(dynamics, start, np.full(start.shape[:-1], float(t1)), save, events, tolerance, solver)
     with meter:
         run.go(max_steps, meter, kept)
 
@@ -117,14 +115,14 @@ def simulate(
     used = run.used if solver is None else []
 
     def companion(trajectory: Trajectory) -> Trajectory:
-        return _solve_at_rows(dynamics, placed(start, where), trajectory, save, tolerance, solver, used, max_steps)
+        return _solve_at_rows(dynamics, start, trajectory, save, tolerance, solver, used, max_steps)
 
     return _trajectory(run, observers, began, companion)
 
 
 def _solve_at_rows(
     flow: AbstractFlow,
-    start: Array,
+    start: Array | np.ndarray,
     trajectory: Trajectory,
     save: SaveAt | EveryStep | None,
     tolerance: Tolerance,
@@ -134,8 +132,8 @@ def _solve_at_rows(
 ) -> Trajectory:
     """The same flow at a tenth of the tolerance, kept at the rows of `trajectory`."""
     began = time.perf_counter()
-    rtol = jnp.maximum(tolerance.rtol / 10, SMALLEST_RTOL)
-    closer = Tolerance(rtol, tolerance.atol * (rtol / tolerance.rtol))
+    rtol = np.maximum(tolerance.rtol / 10, SMALLEST_RTOL)
+    closer = Tolerance(np.asarray(rtol), np.asarray(tolerance.atol * (rtol / tolerance.rtol)))
     ends = np.asarray(trajectory.t)[..., -1]
     if isinstance(save, EveryStep):
         if ends.ndim == 1:
@@ -148,17 +146,17 @@ def _solve_at_rows(
     return _trajectory(run, {}, began, None)
 
 
-def _tolerance(theta0: Float[Array, "*members P"], rtol: float, atol: float | None) -> Tolerance:
+def _tolerance(theta0: Float[Array | np.ndarray, "*members P"], rtol: float, atol: float | None) -> Tolerance:
     if atol is None:
         # Without a scale of its own, a start at the origin gets one that any motion soon exceeds.
         size = np.linalg.norm(on_host(theta0), axis=-1)
         absolute = 1e-3 * rtol * np.where(size > 0, size, 1e-6)
     else:
         absolute = np.full(theta0.shape[:-1], float(atol))
-    return Tolerance(*jax.device_put((np.asarray(rtol, float), np.asarray(absolute, float))))
+    return Tolerance(np.asarray(rtol, float), np.asarray(absolute, float))
 
 
-def _checked_start(problem: Problem, theta0: Any) -> Float[Array, "*members P"]:
+def _checked_start(problem: Problem, theta0: Any) -> Float[Array | np.ndarray, "*members P"]:
     dtype = getattr(theta0, "dtype", None)
     if dtype is not None and dtype != np.float64:
         raise TypeError(
@@ -173,11 +171,11 @@ def _checked_start(problem: Problem, theta0: Any) -> Float[Array, "*members P"]:
         raise ValueError(f"theta0 must have shape ({problem.size},) or (B, {problem.size}), was {values.shape}")
     if not np.all(np.isfinite(values)):
         raise ValueError("theta0 must be finite, held NaN or infinity")
-    # A copy: the buffers of a run are reused in place.
-    return placed(values, placement(theta0))
+    where = placement(theta0)
+    return values if where is None else placed(values, where)
 
 
-def _checked_series(flow: ModifiedFlow, theta0: Float[Array, "*members P"]) -> AbstractEvent:
+def _checked_series(flow: ModifiedFlow, theta0: Float[Array | np.ndarray, "*members P"]) -> AbstractEvent:
     """The event that ends a modified flow. Raises ValueError where it has happened before the start."""
     eta, members = float(flow.step_size), jnp.atleast_2d(theta0)
     sharpest = max(float(_sharpness(flow.problem, member)) for member in members)

@@ -3,6 +3,7 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optimistix as optx
 from jaxtyping import Array, Float, PyTree
 
@@ -20,13 +21,13 @@ class Tolerance(eqx.Module):
     and log-norms carried beside them are leaves of their own and weigh relative to themselves.
     """
 
-    rtol: Float[Array, "..."]
-    atol: Float[Array, "..."]
+    rtol: Float[Array | np.ndarray, "..."]
+    atol: Float[Array | np.ndarray, "..."]
 
     def size(self, leaf: Array, *others: Array) -> Scalar:
         """atol + rtol·max‖y‖₂."""
         norms = jnp.stack([jnp.linalg.norm(y) for y in (leaf, *others)])
-        return self.atol + self.rtol * jnp.max(norms)
+        return jnp.asarray(self.atol) + self.rtol * jnp.max(norms)
 
     def ratio(self, error: PyTree, *states: PyTree) -> Scalar:
         """The error norm of a step between `states`; a step is accepted where it is at most one."""

@@ -15,10 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Bool, Float, Int, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
 from gfsim.solvers.base import AbstractFlowSolver
 from gfsim.solvers.curvature import AbstractCurvature, DenseCurvature
+from gfsim.solvers.loops import once
 
 _HIGHEST = 5
 _KAPPA = np.array([0.0, -0.1850, -1 / 9, -0.0823, -0.0415, 0.0, 0.0])
@@ -96,8 +97,8 @@ class BDF(AbstractFlowSolver):
     Raises ValueError for a negative tolerance, and where both are zero.
     """
 
-    rtol: float | Array = 1e-6
-    atol: float | Array = 1e-9
+    rtol: float | Array | np.ndarray = 1e-6
+    atol: float | Array | np.ndarray = 1e-9
     stiff: Callable[[PyTree], PyTree] = eqx.field(static=True, default=lambda y: y)
     curvature: AbstractCurvature = DenseCurvature()
 
@@ -180,9 +181,9 @@ class BDF(AbstractFlowSolver):
             # The second attempt is made with the Jacobian of the point that the iteration starts from: the last one may
             # lie outside its region of convergence, and that of a longer step outside the domain.
             renew = tries == 1
-            curvature = _renewed(renew, curvature, lambda: self._curvature(terms, t1, predicted, args))
+            curvature = once(renew, lambda _: self._curvature(terms, t1, predicted, args), curvature)
             changed = renew | (jnp.abs(c - at) > 1e-10 * c)
-            factor = _renewed(changed, factor, lambda: self.curvature.factor(curvature, c))
+            factor = once(changed, lambda _: self.curvature.factor(curvature, c), factor)
             rate = jnp.where(changed, 1.0, rate)
             found, contraction, count = self._newton(terms, t1, args, predicted, psi, c, factor, rate, scale)
             products = products + jnp.where(renew, self.curvature.products(size), 0)
@@ -271,11 +272,6 @@ class BDF(AbstractFlowSolver):
             return ravel_pytree(self.stiff(terms.vf(t, eqx.tree_at(self.stiff, y, unravel(x)), args)))[0]
 
         return self.curvature.at(field, flat)
-
-
-def _renewed(wanted: Bool[Array, ""], old: PyTree, new: Callable[[], PyTree]) -> PyTree:
-    """new() where wanted, else `old`: a loop of one pass or none, which leaves it in place where `cond` copies it."""
-    return jax.lax.while_loop(lambda carry: carry[0], lambda carry: (jnp.zeros_like(wanted), new()), (wanted, old))[1]
 
 
 def _weighted(weights: Float[Array, "rows"], differences: PyTree) -> PyTree:

@@ -1,14 +1,16 @@
 """The choice of a solver by measured stiffness, while the run goes on."""
 
+import functools
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import diffrax as dfx
 import numpy as np
 
 from gfsim.solvers.bdf import BDF
 from gfsim.solvers.chebyshev import RKC
-from gfsim.solvers.curvature import DenseCurvature
+from gfsim.solvers.curvature import AbstractCurvature
 from gfsim.solvers.tableau import real_stability_limit
 
 # Below this rtol order 8 needs fewer gradients than order 5 on smooth flows.
@@ -51,23 +53,17 @@ class Chooser:
     look is put off.
     """
 
-    def __init__(self, rtol: float, stabilised: RKC, implicit: BDF | None = None, size: int = 0, samples: int = 1):
-        explicit = dfx.Dopri8() if rtol <= TIGHT and size <= SPARING else dfx.Tsit5()
-        self._solvers: tuple[dfx.AbstractSolver, ...] = (explicit, stabilised)
-        if implicit is not None:
-            self._solvers += (implicit,)
-        self._limit = real_stability_limit(type(explicit))
-        # Its last stage is the first of the next step, or is not.
-        stages = explicit.tableau.num_stages
-        self._evaluations = stages - 1 if explicit.tableau.fsal else stages
-        curvature = DenseCurvature() if implicit is None else implicit.curvature
-        # A network's gradient takes 6Pn operations. BDF factorises in about one of three steps.
-        factorisation = curvature.operations(size) / max(6 * size * samples, LEAST_GRADIENT)
-        self._implicit_step = factorisation / 3
-        # A step of BDF: about three gradients, the factor, and the products for a Hessian that serves four steps.
-        step = 3 + curvature.products(size) / 2 + factorisation / 3
-        # At equal error ε the cost of RKC grows as ε^{-1/2}, of BDF, at order five, as ε^{-1/5}.
-        self._implicit_stages = step / 1.5 * (rtol / 1e-4) ** 0.3
+    def __init__(
+        self,
+        rtol: float,
+        curvature: Callable[[], AbstractCurvature | None] = lambda: None,
+        size: int = 0,
+        samples: int = 1,
+    ):
+        """`curvature` gives what BDF would keep and solve with, None where it is not to be had; asked at a look."""
+        self._rtol, self._size, self._samples = rtol, size, samples
+        self._explicit = dfx.Dopri8 if rtol <= TIGHT and size <= SPARING else dfx.Tsit5
+        self._curvature = curvature
         self._at, self._from = EXPLICIT, EXPLICIT
         self._patience = FIRST_LOOK
         self._rate_before: float | None = None
@@ -78,9 +74,30 @@ class Chooser:
         self.reason = "not stiff: its steps are limited by accuracy"
 
     @property
-    def solver(self) -> dfx.AbstractSolver:
+    def solver(self) -> type[dfx.AbstractSolver]:
         """The solver chosen now."""
-        return self._solvers[self._at]
+        return (self._explicit, RKC, BDF)[self._at]
+
+    @functools.cached_property
+    def _costs(self) -> "_Costs":
+        tableau = self._explicit.tableau
+        # Its last stage is the first of the next step, or is not.
+        evaluations = tableau.num_stages - 1 if tableau.fsal else tableau.num_stages
+        limit = real_stability_limit(self._explicit)
+        curvature = self._curvature()
+        if curvature is None:
+            return _Costs(limit, evaluations, 0.0, math.inf)
+        # A network's gradient takes 6Pn operations. BDF factorises in about one of three steps.
+        factorisation = curvature.operations(self._size) / max(6 * self._size * self._samples, LEAST_GRADIENT)
+        # A step of BDF: about three gradients, the factor, and the products for a Hessian that serves four steps.
+        step = 3 + curvature.products(self._size) / 2 + factorisation / 3
+        # At equal error ε the cost of RKC grows as ε^{-1/2}, of BDF, at order five, as ε^{-1/5}.
+        return _Costs(limit, evaluations, factorisation / 3, step / 1.5 * (self._rtol / 1e-4) ** 0.3)
+
+    @property
+    def settled(self) -> bool:
+        """Whether no change waits to be judged."""
+        return self._rate_before is None
 
     def look(
         self, attempts: int, *, tried: int, span: float, step: float, work: int, decay: float, remaining: float
@@ -92,7 +109,7 @@ class Chooser:
         now, `remaining` the clock still to run.
         """
         if self._at == IMPLICIT:
-            work += round(tried * self._implicit_step)
+            work += round(tried * self._costs.factor)
         cost = float(PRICE * work if self._at == STABILISED else work)
         changed = self._decide(tried, span, step, cost, decay, remaining)
         if self._suspected:
@@ -145,27 +162,27 @@ class Chooser:
         if remaining < WORTHWHILE * step:
             return False
         if self._at == EXPLICIT:
-            held = stretch > 0.5 * self._limit
+            held = stretch > 0.5 * self._costs.limit
             if held and not suspected:
                 self._suspected = True
                 return False
             if held:
-                limit = f"hρ = {stretch:.2g} of {self._limit:.2g}"
+                limit = f"hρ = {stretch:.2g} of {self._costs.limit:.2g}"
                 name = self._name(EXPLICIT)
                 # No longer held back, steps grow about tenfold.
                 stages = _stages(10 * stretch) * (OUTDONE if self._outdone else 1)
-                dense = len(self._solvers) > IMPLICIT and self._implicit_stages < stages
+                implicit = self._costs.stages < stages
                 reason = f"stiff: steps of {name} met their stability limit, {limit}"
-                return self._switch(IMPLICIT if dense else STABILISED, rate, reason)
+                return self._switch(IMPLICIT if implicit else STABILISED, rate, reason)
         else:
             stages = _stages(stretch)
-            if rate > self._evaluations * decay / self._limit:
+            if rate > self._costs.evaluations * decay / self._costs.limit:
                 reason = f"no longer stiff: {self._name(EXPLICIT)} is stable at hρ = {stretch:.2g} for less"
                 return self._switch(EXPLICIT, rate, reason)
-            if self._at == STABILISED and len(self._solvers) > IMPLICIT and stages > self._implicit_stages:
+            if self._at == STABILISED and stages > self._costs.stages:
                 reason = f"very stiff: {stages:.0f} stages a step cost more than an implicit one, hρ = {stretch:.2g}"
                 return self._switch(IMPLICIT, rate, reason)
-            if self._at == IMPLICIT and stages < 0.25 * self._implicit_stages:
+            if self._at == IMPLICIT and stages < 0.25 * self._costs.stages:
                 reason = f"less stiff: {stages:.0f} stages a step cost less than an implicit one, hρ = {stretch:.2g}"
                 return self._switch(STABILISED, rate, reason)
         # A quiet look is a reason to look less often.
@@ -181,7 +198,17 @@ class Chooser:
         return True
 
     def _name(self, which: int) -> str:
-        return type(self._solvers[which]).__name__
+        return (self._explicit, RKC, BDF)[which].__name__
+
+
+class _Costs(NamedTuple):
+    """The explicit method's real stability limit and evaluations a step; a step of BDF's share of factors, in
+    gradients, and the stages of RKC that cost as much as a step of BDF, without end where there is none."""
+
+    limit: float
+    evaluations: int
+    factor: float
+    stages: float
 
 
 def _stages(stretch: float) -> float:

@@ -18,6 +18,15 @@ def evaluations_per_step(solver: type[dfx.AbstractERK]) -> int:
     return tableau.num_stages - int(tableau.fsal)
 
 
+def last_stages(solver: type[dfx.AbstractERK]) -> np.ndarray:
+    """Rows w with Σ_j w_j k_j equal to g_s − g_{s−1}, the arguments of the last two stages, and to k_s − k_{s−1}."""
+    tableau = _tableau(solver)
+    a, stages = np.zeros((2, tableau.num_stages)), np.eye(tableau.num_stages)
+    for row, coefficients in zip(a, tableau.a_lower[-2:], strict=True):
+        row[: coefficients.size] = coefficients
+    return np.stack([a[1] - a[0], stages[-1] - stages[-2]])
+
+
 @functools.cache
 def real_stability_limit(solver: type[dfx.AbstractERK]) -> float:
     """The largest z, to 0.01, such that a step is stable for −z ≤ hλ ≤ 0 (dimensionless)."""

@@ -95,11 +95,14 @@ def test_a_stiff_flow_is_the_same_by_either_and_few_products_serve_it():
     network = gf.networks.FeedForward((1, 15, 1), gf.networks.Tanh(), key=KEY, bias=True)
     problem = gf.Problem(network, gf.Dataset(x[:, None], np.sin(3 * x)), LOSSES["square"])
     flow = gf.GradientFlow(problem)
-    run = gf.simulate(flow, problem.theta, 1e4, solver=BDF(), rtol=1e-8)
+    run = gf.simulate(flow, problem.theta, 1e4, solver=BDF())
     # The same loss without a structure that is known.
     dense = gf.Problem.from_loss(problem.loss, problem.theta)
-    other = gf.simulate(gf.GradientFlow(dense), problem.theta, 1e4, solver=BDF(), rtol=1e-8)
-    assert jnp.linalg.norm(run.theta[-1] - other.theta[-1]) <= 1e-6 * jnp.linalg.norm(other.theta[-1])
+    other = gf.simulate(gf.GradientFlow(dense), problem.theta, 1e4, solver=BDF())
+    assert run.error_estimate is not None
+    assert other.error_estimate is not None
+    both = run.error_estimate[-1] + other.error_estimate[-1]
+    assert 0 < jnp.linalg.norm(run.theta[-1] - other.theta[-1]) <= both <= 1e-4 * jnp.linalg.norm(other.theta[-1])
     # A Hessian is three products and its rows' pass back; of a dense one 46.
     assert run.stats["hessian_products"] % 4 == 0
     assert run.stats["hessian_products"] < 0.15 * other.stats["hessian_products"]
@@ -113,7 +116,7 @@ def test_wide_networks_on_few_samples_have_bdf_to_choose():
         problem = gf.Problem(network, gf.Dataset(inputs[:, None], inputs), LOSSES["square"])
         tolerance = Tolerance(jnp.asarray(1e-6), jnp.asarray(1e-9))
         choice = chooser(gf.GradientFlow(problem), problem.theta, tolerance)
-        return len(choice._solvers) > 2
+        return np.isfinite(choice._costs.stages)
 
     # n + 2 numbers for each of 2·width parameters, a million at most.
     assert offered(10_000, 48)

@@ -44,7 +44,7 @@ advance = Run._advance
 
 def watched(self: Run, budget: int) -> None:
     advance(self, budget)
-    carried.append(is_spread(self.motion.y.state) and is_spread(self.kept.y.state))
+    carried.append(is_spread(self.motion.state) and is_spread(self.kept.y.state))
 
 
 Run._advance = watched

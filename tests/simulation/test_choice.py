@@ -1,14 +1,16 @@
 """The stiffness that the choice of a solver sees."""
 
+import diffrax as dfx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import gfsim as gf
 from gfsim.simulation import choice
-from gfsim.simulation.run import Run
+from gfsim.simulation.run import SUSPECT, Run
 from gfsim.simulation.step_control import Tolerance
-from gfsim.solvers.spectral_radius import generic_direction
+from gfsim.solvers import real_stability_limit
 
 FLAT = 10_000
 
@@ -23,7 +25,34 @@ def test_the_fastest_decay_is_seen_among_thousands_of_flat_directions(curvatures
     )
     flow = gf.GradientFlow(problem)
     tolerance = Tolerance(jnp.array(1e-6), jnp.array(1e-9))
-    motion = Run(flow, problem.theta, np.array(1.0), None, (), tolerance, None).motion
-    found, _, products = choice.stiffness(flow, jnp.asarray(30), motion, generic_direction(motion.y.state))
+    run = Run(flow, problem.theta, np.array(1.0), None, (), tolerance, None)
+    motion = jax.tree.map(jnp.asarray, run.motion)
+    found, _, products = choice.stiffness(flow, jnp.asarray(False), motion, motion.state)
     assert found == pytest.approx(decay, rel=0.02, abs=0.02)
-    assert products <= 61
+    assert products <= 60
+
+
+@pytest.mark.parametrize("solver", [dfx.Tsit5(), dfx.Dopri8()])
+def test_an_explicit_step_at_its_stability_limit_feels_the_fastest_rate(solver):
+    problem = gf.Problem.from_loss(lambda x: 0.5 * (x[0] ** 2 + 1000.0 * x[1] ** 2), [1.0, 1.0])
+    tolerance = Tolerance(jnp.array(1e-6), jnp.array(1e-9))
+    run = Run(gf.GradientFlow(problem), problem.theta, np.array(5.0), None, (), tolerance, solver)
+    felt, steps = [], []
+    for _ in range(20):
+        run._advance(20)
+        felt.append(float(run.motion.number("stretch")))
+        steps.append(float(run.motion.number("last_step")))
+    assert np.median(np.array(felt[5:]) / (1000.0 * np.array(steps[5:]))) == pytest.approx(1.0, abs=0.01)
+    # Enough for a look to measure it, wherever it falls.
+    assert min(felt[5:]) > 2 * SUSPECT * real_stability_limit(type(solver))
+
+
+def test_stiffness_is_measured_only_where_a_step_feels_it_and_enough_is_left():
+    def products(curvature: float, t1: float) -> int:
+        problem = gf.Problem.from_loss(lambda x: 0.25 * (x[0] ** 2 - 1) ** 2 + 0.5 * curvature * x[1] ** 2, [0.1, 1.0])
+        return gf.simulate(gf.GradientFlow(problem), problem.theta, t1, rtol=1e-8).stats["hessian_products"]
+
+    assert products(1.0, 20.0) == 0
+    assert products(1000.0, 20.0) > 0
+    # A run that ends within the steps that a change would need to be repaid is not looked at.
+    assert products(1000.0, 0.1) == 0

@@ -21,7 +21,7 @@ def widths(monkeypatch) -> list[int]:
     advance = integrate.advance
 
     def watched(fixed, motion, kept):
-        seen.append(motion.clock.size)
+        seen.append(motion.number("clock").size)
         return advance(fixed, motion, kept)
 
     monkeypatch.setattr(integrate, "advance", watched)
@@ -62,7 +62,7 @@ def test_a_compacted_run_resumes_bit_for_bit(tmp_path, monkeypatch):
 
     def killed(fixed, motion, kept):
         nonlocal calls
-        calls += motion.clock.size == 2
+        calls += motion.number("clock").size == 2
         if calls == 1:
             raise KeyboardInterrupt
         return advance(fixed, motion, kept)

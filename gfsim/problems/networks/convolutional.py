@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from gfsim.problems.checks import positive_integer, prng_key
 from gfsim.problems.networks.base import AbstractNetwork
+from gfsim.problems.networks.start import gaussian_layers
 from gfsim.types import Array, Input, Key, Scalar
 
 _WINDOW = 3
@@ -46,10 +47,8 @@ class Convolutional(AbstractNetwork):
             shapes.append((count, inputs, _WINDOW, _WINDOW))
             inputs, left = count, -(-left // _STRIDE)
         shapes.append((1, inputs, left, left))
-        keys = jax.random.split(prng_key("key", key), len(shapes))
-        self.weights = [
-            jax.random.normal(k, shape) / math.sqrt(math.prod(shape[1:])) for k, shape in zip(keys, shapes, strict=True)
-        ]
+        fans = [math.prod(shape[1:]) for shape in shapes]
+        self.weights = gaussian_layers(prng_key("key", key), shapes, fans)
         self.activation = activation
 
     @property

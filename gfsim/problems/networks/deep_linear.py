@@ -1,15 +1,14 @@
 """Deep linear networks."""
 
-import math
 from collections.abc import Sequence
 from typing import final
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
 from gfsim.problems.checks import layer_sizes, prng_key
 from gfsim.problems.networks.base import AbstractNetwork
+from gfsim.problems.networks.start import gaussian_layers
 from gfsim.types import Array, Input, Key, Output
 
 
@@ -28,11 +27,8 @@ class DeepLinear(AbstractNetwork):
 
     def __init__(self, sizes: Sequence[int], *, key: Key):
         sizes = layer_sizes(sizes)
-        keys = jax.random.split(prng_key("key", key), len(sizes) - 1)
-        self.weights = [
-            jax.random.normal(k, (rows, columns)) / math.sqrt(columns)
-            for k, columns, rows in zip(keys, sizes[:-1], sizes[1:], strict=True)
-        ]
+        shapes = list(zip(sizes[1:], sizes[:-1], strict=True))
+        self.weights = gaussian_layers(prng_key("key", key), shapes, sizes[:-1])
 
     @property
     def in_size(self) -> int:

@@ -1,17 +1,16 @@
 """Networks of any depth."""
 
-import math
 from collections.abc import Callable, Sequence
 from typing import final
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Shaped
 
 from gfsim.problems.checks import layer_sizes, prng_key
 from gfsim.problems.networks.base import AbstractNetwork
+from gfsim.problems.networks.start import gaussian_layers
 from gfsim.types import Array, Input, Key, Output
 
 
@@ -51,11 +50,8 @@ class FeedForward(AbstractNetwork):
         sizes = layer_sizes(sizes)
         if not callable(activation):
             raise TypeError(f"activation: must be callable, such as ReLUPower(2), was {activation!r}")
-        keys = jax.random.split(prng_key("key", key), len(sizes) - 1)
-        self.weights = [
-            jax.random.normal(k, (rows, columns)) / math.sqrt(columns)
-            for k, columns, rows in zip(keys, sizes[:-1], sizes[1:], strict=True)
-        ]
+        shapes = list(zip(sizes[1:], sizes[:-1], strict=True))
+        self.weights = gaussian_layers(prng_key("key", key), shapes, sizes[:-1])
         self.biases = [jnp.zeros(rows) for rows in sizes[1:]] if bias else None
         self.activation = activation
         self.residual = bool(residual)

@@ -1,16 +1,15 @@
 """Two-layer networks."""
 
-import math
 from collections.abc import Callable
 from typing import final
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Shaped
 
 from gfsim.problems.checks import positive_integer, prng_key
 from gfsim.problems.networks.base import AbstractNetwork
+from gfsim.problems.networks.start import gaussian_layers
 from gfsim.types import Array, Input, Key, Scalar
 
 
@@ -34,9 +33,8 @@ class TwoLayer(AbstractNetwork):
         width = positive_integer("width", width)
         if not callable(activation):
             raise TypeError(f"activation: must be callable, such as ReLUPower(2), was {activation!r}")
-        key_w, key_a = jax.random.split(prng_key("key", key))
-        self.w = jax.random.normal(key_w, (width, in_size)) / math.sqrt(in_size)
-        self.a = jax.random.normal(key_a, (width,)) / math.sqrt(width)
+        shapes = (width, in_size), (width,)
+        self.w, self.a = gaussian_layers(prng_key("key", key), shapes, (in_size, width))
         self.activation = activation
 
     @property

@@ -1,0 +1,115 @@
+"""What a run carries from step to step, and from one compiled call to the next."""
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PyTree
+
+from gfsim.simulation.step_control import Tolerance
+
+RUNNING, AT_END, STALLED, DIVERGED = range(4)
+
+
+class Carried(NamedTuple):
+    """The integrated variables: the flow's state, and the energy ∫ −dΦ dissipated so far.
+
+    The energy has a tolerance of its own, rtol·(|Φ(0)| + energy) a step, so that no step is accepted on the state's
+    error alone while the energy identity is lost.
+    """
+
+    state: PyTree
+    dissipated: Float[Array | np.ndarray, "*members"]
+
+
+class Motion(eqx.Module):
+    """Everything that a step needs and changes, with a leading axis for an ensemble.
+
+    `event` is the index of the event that the run ends at, −1 while none has happened.
+    """
+
+    clock: Float[Array, "*members"]
+    end: Float[Array, "*members"]
+    event: Int[Array, "*members"]
+    tolerance: Tolerance
+    y: Carried
+    step: Float[Array, "*members"]
+    last_step: Float[Array, "*members"]
+    last_error: Float[Array, "*members"]
+    stretch: Float[Array, "*members"]
+    solver_state: PyTree
+    halt: Int[Array, "*members"]
+    saved: Int[Array, "*members"]
+    accepted: Int[Array, "*members"]
+    rejected: Int[Array, "*members"]
+    gradients: Int[Array, "*members"]
+    products: Int[Array, "*members"]
+    energy_scale: Float[Array, "*members"]
+
+
+# What a `Motion` has of numbers, in the order of their columns.
+_FLOATS = ("clock", "end", "step", "last_step", "last_error", "stretch", "energy_scale")
+_COUNTS = ("halt", "event", "saved", "accepted", "rejected", "gradients", "products")
+COLUMNS = (*_FLOATS, *_COUNTS, "rtol", "atol", "dissipated")
+_COLUMN = {name: index for index, name in enumerate(COLUMNS)}
+
+
+class Paused(NamedTuple):
+    """A motion between two calls: all that an interrupted run needs to go on.
+
+    Its numbers are one array: a call takes some ten microseconds for every array that goes in or comes out, which in a
+    short flow is more than a gradient. Counts are exact in it up to 2⁵³.
+    """
+
+    numbers: Float[Array | np.ndarray, "*members columns"]
+    state: PyTree
+    solver_state: PyTree
+
+    def number(self, name: str) -> Any:
+        """A column by its name."""
+        return self.numbers[..., _COLUMN[name]]
+
+    def with_numbers(self, **changes: Any) -> "Paused":
+        """The same with some columns, held on the host, replaced."""
+        numbers = np.array(self.numbers)
+        for name, value in changes.items():
+            numbers[..., _COLUMN[name]] = value
+        return self._replace(numbers=numbers)
+
+
+def unpacked(paused: Paused) -> Motion:
+    """The motion that was paused."""
+    column = {name: paused.number(name) for name in COLUMNS}
+    return Motion(
+        **{name: column[name] for name in _FLOATS},
+        **{name: column[name].astype(int) for name in _COUNTS},
+        tolerance=Tolerance(column["rtol"], column["atol"]),
+        y=Carried(paused.state, column["dissipated"]),
+        solver_state=paused.solver_state,
+    )
+
+
+def packed(motion: Motion) -> Paused:
+    """The motion, to be handed out of compiled code."""
+    numbers = {
+        **{name: getattr(motion, name) for name in (*_FLOATS, *_COUNTS)},
+        "rtol": motion.tolerance.rtol,
+        "atol": motion.tolerance.atol,
+        "dissipated": motion.y.dissipated,
+    }
+    columns = [jnp.asarray(numbers[name], float) for name in COLUMNS]
+    return Paused(jnp.stack(columns, axis=-1), motion.y.state, strong(motion.solver_state))
+
+
+def strong(tree: PyTree) -> PyTree:
+    """The same arrays without weak types, which would compile everything downstream once more."""
+    return jax.tree.map(lambda x: jax.lax.convert_element_type(x, x.dtype), tree)
+
+
+class Kept(NamedTuple):
+    """The states kept so far, in arrays long enough for all that one call of `advance` can keep."""
+
+    clock: Float[Array | np.ndarray, "*members slots"]
+    y: Carried
