@@ -157,9 +157,14 @@ class Run:
                 budget = min(budget, OFTEN)
             if self.ensemble:
                 budget = min(budget, COMPACT_EVERY - self._taken % COMPACT_EVERY)
+            # Near its end a run is not looked at: no change would be repaid. Where a call ends for another reason than
+            # a look, it ends after as many attempts as it is given, whatever the machine's pace made of them.
+            to_spare = 0
+            if self._chooser and self._chooser.settled and not self.ensemble and budget == look_at - self._taken:
+                to_spare = min(WORTHWHILE, max_steps - self._taken - budget)
             began = time.perf_counter()
             before = self._attempts()
-            self._advance(budget)
+            self._advance(budget, to_spare)
             self._taken += int(np.max(self._attempts() - before, initial=1))
             # Chunks of about a fifth of a second keep the meter alive without costing throughput.
             if time.perf_counter() - began < 0.2:
@@ -227,9 +232,7 @@ class Run:
     def _running(self) -> np.ndarray:
         return np.asarray(self.motion.number("halt") == integrate.RUNNING)
 
-    def _advance(self, budget: int) -> None:
-        # Near its end a run is not looked at: no change would be repaid.
-        to_spare = WORTHWHILE if self._chooser and self._chooser.settled else 0
+    def _advance(self, budget: int, to_spare: int = 0) -> None:
         orders = np.array(integrate.Orders(budget, to_spare))
         fixed: Any = (self.dynamics, self.solver, self.events, self._times, orders)
         before = np.array(self.motion.number("saved"))

@@ -42,8 +42,8 @@ carried = []
 advance = Run._advance
 
 
-def watched(self: Run, budget: int) -> None:
-    advance(self, budget)
+def watched(self: Run, *orders: int) -> None:
+    advance(self, *orders)
     carried.append(is_spread(self.motion.state) and is_spread(self.kept.y.state))
 
 
@@ -70,10 +70,10 @@ class Interrupted(Exception):
     """Stands for the end of the process."""
 
 
-def interrupted(self: Run, budget: int) -> None:
+def interrupted(self: Run, *orders: int) -> None:
     if self._taken > 0:
         raise Interrupted
-    advance(self, budget)
+    advance(self, *orders)
 
 
 if jax.process_count() == 1:

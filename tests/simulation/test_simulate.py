@@ -214,6 +214,17 @@ def test_max_steps(systems):
     assert trajectory.t[-1] < system.t1
 
 
+@pytest.mark.parametrize("most", [31, 33])
+def test_max_steps_holds_near_the_end_too(systems, most):
+    """Where the choice of a solver lets a run end without another look at it."""
+    system = systems["quadratic"]
+    whole = gf.simulate(gf.GradientFlow(system.problem), system.start, system.t1, rtol=1e-7)
+    assert 33 < whole.stats["steps"] + whole.stats["rejected"] < 96
+    cut = gf.simulate(gf.GradientFlow(system.problem), system.start, system.t1, rtol=1e-7, max_steps=most)
+    assert cut.outcome == gf.Outcome.max_steps
+    assert cut.stats["steps"] + cut.stats["rejected"] == most
+
+
 def test_small_initialisation_form_is_the_same_flow():
     data = gf.data.gaussians(jnp.array([[1.0, 0.5], [-1.0, 0.5]]), 0.4, 15, jax.random.key(0))
     network = gf.networks.TwoLayer(2, 4, gf.networks.ReLUPower(2), key=jax.random.key(3))
