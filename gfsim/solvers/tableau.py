@@ -20,23 +20,27 @@ def evaluations_per_step(solver: type[dfx.AbstractERK]) -> int:
 
 def last_stages(solver: type[dfx.AbstractERK]) -> np.ndarray:
     """Rows w with Σ_j w_j k_j equal to g_s − g_{s−1}, the arguments of the last two stages, and to k_s − k_{s−1}."""
+    a = _coefficients(solver)
+    stages = np.eye(len(a))
+    return np.stack([a[-1] - a[-2], stages[-1] - stages[-2]])
+
+
+def _coefficients(solver: type[dfx.AbstractERK]) -> np.ndarray:
+    """The matrix a of the tableau."""
     tableau = _tableau(solver)
-    a, stages = np.zeros((2, tableau.num_stages)), np.eye(tableau.num_stages)
-    for row, coefficients in zip(a, tableau.a_lower[-2:], strict=True):
-        row[: coefficients.size] = coefficients
-    return np.stack([a[1] - a[0], stages[-1] - stages[-2]])
+    a = np.zeros((tableau.num_stages, tableau.num_stages))
+    for i, row in enumerate(tableau.a_lower):
+        a[i + 1, : i + 1] = row
+    return a
 
 
 @functools.cache
 def real_stability_limit(solver: type[dfx.AbstractERK]) -> float:
     """The largest z, to 0.01, such that a step is stable for −z ≤ hλ ≤ 0 (dimensionless)."""
     tableau = _tableau(solver)
-    stages = tableau.num_stages
-    a = np.zeros((stages, stages))
-    for i, row in enumerate(tableau.a_lower):
-        a[i + 1, : i + 1] = row
+    a = _coefficients(solver)
 
     def amplification(z: float) -> float:
-        return float(abs(1 - z * tableau.b_sol @ np.linalg.solve(np.eye(stages) + z * a, np.ones(stages))))
+        return float(abs(1 - z * tableau.b_sol @ np.linalg.solve(np.eye(len(a)) + z * a, np.ones(len(a)))))
 
     return next(float(z) for z in np.arange(0.01, 30, 0.01) if amplification(z) > 1 + 1e-12)

@@ -7,6 +7,7 @@ import pytest
 from gfsim.solvers import BDF, RKC, real_stability_limit
 from gfsim.solvers.choose import CONFIRM, FIRST_LOOK, TRIALS, Chooser
 from gfsim.solvers.curvature import DenseCurvature
+from gfsim.solvers.tableau import last_stages
 
 
 def chooser(rtol: float = 1e-6) -> Chooser:
@@ -21,6 +22,17 @@ def look(choice: Chooser, **changes) -> bool:
 def hands_over(choice: Chooser) -> bool:
     """Steps at the stability limit in two looks."""
     return not look(choice, decay=34.0) and look(choice, decay=34.0)
+
+
+@pytest.mark.parametrize("solver", [dfx.Bosh3, dfx.Dopri5, dfx.Heun, dfx.Tsit5, dfx.Dopri8])
+def test_last_two_stages(solver):
+    """On y' = −λy with hλ = z stage j has g_j = R_j(z) and k_j = −z g_j."""
+    stages = solver.tableau.num_stages
+    g, z = np.ones(stages), 0.3
+    for j, row in enumerate(solver.tableau.a_lower):
+        g[j + 1] = 1 - z * row @ g[: j + 1]
+    arguments, images = last_stages(solver) @ (-z * g)
+    np.testing.assert_allclose([arguments, images], [g[-1] - g[-2], -z * (g[-1] - g[-2])], rtol=1e-12, atol=1e-15)
 
 
 @pytest.mark.parametrize(("solver", "limit"), [(dfx.Bosh3, 2.5127), (dfx.Dopri5, 3.3066), (dfx.Heun, 2.0)])
