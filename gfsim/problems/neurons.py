@@ -17,8 +17,8 @@ from gfsim.types import Array, Input, Scalar, Theta
 def neuron_places(objective: AbstractObjective) -> Int[np.ndarray, "neurons own"] | None:
     """Which entries of θ belong to each neuron, one row each.
 
-    None where the network is no sum over neurons with a scalar output, has frozen parameters, or is not one of
-    gfsim's; and for a problem from a function.
+    None where the network has no method `neuron_parameters` or it returns None, where it has frozen parameters, and for
+    a problem from a function.
     """
     if not isinstance(objective, NetworkObjective) or has_frozen(objective.template):
         return None
@@ -31,7 +31,7 @@ def neuron_places(objective: AbstractObjective) -> Int[np.ndarray, "neurons own"
         else:
             numbered.append(leaf)
     network = jax.tree.unflatten(structure, numbered)
-    own = network.neurons() if hasattr(network, "neurons") else None
+    own = network.neuron_parameters() if hasattr(network, "neuron_parameters") else None
     return None if own is None else np.concatenate(own, axis=1)
 
 
@@ -61,4 +61,5 @@ def separable_hessian(
     images = jax.vmap(product)(jnp.asarray(own))
     blocks = jnp.moveaxis(images[:, places], 0, -1)
     rows = jax.vmap(jax.grad(output), (None, 0))(theta, objective.data.inputs)
-    return 0.5 * (blocks + blocks.mT), jnp.sqrt(curvatures)[:, None] * rows
+    # Where ℓ'' underflows it may be rounded to below zero.
+    return 0.5 * (blocks + blocks.mT), jnp.sqrt(jnp.maximum(curvatures, 0.0))[:, None] * rows

@@ -1,5 +1,6 @@
 """The curvature of sums over neurons: the same matrix and the same solutions as a dense one, at less cost."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -77,6 +78,32 @@ def test_places_are_those_of_each_neuron_and_none_where_there_is_no_sum_over_neu
     assert neuron_places(frozen.objective) is None
     assert isinstance(gf.GradientFlow(frozen).curvature, DenseCurvature)
     assert neuron_places(gf.Problem.from_loss(lambda x: x**2, 1.0).objective) is None
+
+
+def test_a_network_of_ones_own_may_say_that_it_is_a_sum_over_neurons():
+    class Gated(eqx.Module):
+        w: jax.Array
+        g: jax.Array
+        a: jax.Array
+        # Of no meaning to gfsim.
+        neurons: int = eqx.field(static=True, default=6)
+
+        def neuron_parameters(self):
+            return self.w, self.g, self.a[:, None]
+
+        def __call__(self, x):
+            return self.a @ ((self.w @ x) * jax.nn.sigmoid(self.g @ x))
+
+    random = np.random.default_rng(4)
+    network = Gated(*(jnp.asarray(random.normal(size=shape)) for shape in ((6, 3), (6, 3), (6,))))
+    problem = gf.Problem(network, gf.Dataset(INPUTS, SIGNS), LOSSES["logistic"])
+    flow = gf.GradientFlow(problem)
+    velocity = lambda s: flow.vector_field(jnp.zeros(()), s)  # noqa: E731
+    factor = flow.curvature.factor(flow.curvature.at(velocity, problem.theta), jnp.array(2.0))
+    solved = flow.curvature.solve(factor, problem.theta)
+    image = solved + 2.0 * problem.hvp(problem.theta, solved)
+    assert isinstance(flow.curvature, NeuronCurvature)
+    np.testing.assert_allclose(image, problem.theta, rtol=1e-9, atol=1e-12)
 
 
 def test_many_samples_are_cheaper_dense():

@@ -91,7 +91,7 @@ class FeedForward(AbstractNetwork):
             return None
         return sum(p**k for k in range(len(self.weights)))
 
-    def neurons(self) -> tuple[Shaped[Array | np.ndarray, "neurons _"], ...] | None:
+    def neuron_parameters(self) -> tuple[Shaped[Array | np.ndarray, "neurons _"], ...] | None:
         """The parameters of each hidden neuron, one row each, side by side, where f is a sum over neurons.
 
         None with another number of hidden layers than one, with several outputs, and with `normalise`.

@@ -48,7 +48,7 @@ class TwoLayer(AbstractNetwork):
         p = getattr(self.activation, "degree", None)
         return None if p is None else p + 1
 
-    def neurons(self) -> tuple[Shaped[Array | np.ndarray, "width _"], ...]:
+    def neuron_parameters(self) -> tuple[Shaped[Array | np.ndarray, "width _"], ...]:
         """The parameters of each neuron in the sum that the network is, one row each, side by side; whatever the
         network holds in their place."""
         return self.w, self.a[:, None]
