@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
+from gfsim.problems.losses import CrossEntropy
 from gfsim.problems.objectives import AbstractObjective, NetworkObjective
 from gfsim.problems.parameters import Slot, fill, has_frozen
 from gfsim.types import Array, Input, Scalar, Theta
@@ -17,10 +18,12 @@ from gfsim.types import Array, Input, Scalar, Theta
 def neuron_places(objective: AbstractObjective) -> Int[np.ndarray, "neurons own"] | None:
     """Which entries of θ belong to each neuron, one row each.
 
-    None where the network has no method `neuron_parameters` or it returns None, where it has frozen parameters, and for
-    a problem from a function.
+    None where the network has no method `neuron_parameters` or it returns None, with several outputs or frozen
+    parameters, and for a problem from a function.
     """
     if not isinstance(objective, NetworkObjective) or has_frozen(objective.template):
+        return None
+    if objective.data.targets.ndim > 1 or isinstance(objective.criterion, CrossEntropy):
         return None
     leaves, structure = jax.tree.flatten(objective.template)
     numbered, start = [], 0
