@@ -51,7 +51,7 @@ Method = Callable[[float, float], np.ndarray]
 def ours(solver: dfx.AbstractSolver | None) -> Callable[[Flow], Method]:
     def make(flow: Flow) -> Method:
         dynamics = gf.GradientFlow(flow.problem)
-        return lambda rtol, t1: np.asarray(gf.simulate(dynamics, flow.theta0, t1, rtol=rtol, solver=solver).theta[-1])
+        return lambda rtol, t1: np.asarray(gf.simulate(dynamics, flow.theta0, t1, rtol=rtol, solver=solver).theta)[-1]
 
     return make
 

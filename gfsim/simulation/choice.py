@@ -1,6 +1,7 @@
 """What a run asks of a solver before it steps: its options, the choice of one, the stiffness that the choice sees."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import diffrax as dfx
@@ -13,12 +14,14 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from gfsim.dynamics.base import AbstractFlow
 from gfsim.simulation import integrate
+from gfsim.simulation.compiled import Compiled
 from gfsim.simulation.motion import Paused
 from gfsim.simulation.step_control import Tolerance
 from gfsim.solvers.bdf import BDF
 from gfsim.solvers.chebyshev import RKC
 from gfsim.solvers.choose import Chooser
 from gfsim.solvers.curvature import AbstractCurvature
+from gfsim.solvers.explicit import Explicit
 from gfsim.solvers.spectral_radius import generic_direction, unit
 from gfsim.types import Scalar
 
@@ -30,8 +33,9 @@ LARGEST_HELD = 1_000_000
 FIRST_PRODUCTS, PRODUCTS = 30, 5
 
 
+@functools.partial(Compiled, per_member=True)
 def stiffness(
-    flow: AbstractFlow, known: Bool[Array, ""], paused: Paused, direction: PyTree
+    fixed: tuple[AbstractFlow, Any, Any], paused: Paused, direction: PyTree, known: Bool[Array, ""]
 ) -> tuple[Scalar, PyTree, Int[Array, ""]]:
     """Largest decay rate −λ_min(J) of the linearised flow, ≥ 0, with the iterate and the products it took.
 
@@ -39,6 +43,7 @@ def stiffness(
     of that radius decays, it is the rate; else the spectrum is shifted by it, which leaves the fastest decay as the
     dominant mode. `direction` is where an earlier look ended, if one is `known`.
     """
+    flow, _, _ = fixed
     clock, state = paused.number("clock"), paused.state
     direction = jax.tree.map(lambda x, y: jnp.where(known, x, y), direction, generic_direction(state))
     most = jnp.where(known, PRODUCTS, FIRST_PRODUCTS)
@@ -70,8 +75,15 @@ def stiffness(
     return jnp.maximum(norm - shift, 0.0), v, total
 
 
+@functools.lru_cache
+def _explicit(method: dfx.AbstractERK) -> Explicit:
+    return Explicit(method, integrate.flow_state)
+
+
 def prepared(solver: dfx.AbstractSolver, flow: AbstractFlow, tolerance: Tolerance) -> dfx.AbstractSolver:
-    """A user's solver as the loop needs it: RKC looks at the state alone, implicit ones get the tolerances."""
+    """A user's solver as the loop needs it: ours look at the state alone, implicit ones get the tolerances."""
+    if isinstance(solver, dfx.AbstractERK):
+        return _explicit(solver)
     if isinstance(solver, RKC):
         return dataclasses.replace(solver, stiff=integrate.flow_state)
     # Arrays, so that another tolerance compiles nothing new.

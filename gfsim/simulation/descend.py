@@ -172,22 +172,27 @@ class DescentRun:
         gradients = None if isinstance(self.dynamics, AbstractCentralFlow) else steps
         return {"optimiser": type(self.dynamics).__name__, "steps": steps, "gradients": gradients}
 
-    def rows(self) -> list[tuple[np.ndarray, np.ndarray, None]]:
-        """Clock and θ of every kept row, one entry per member; nothing is dissipated by a step."""
-        return [self._member_rows(member) for member in np.ndindex(self.walk.count.shape)]
+    def rows(self) -> tuple[bool, list[tuple[np.ndarray, np.ndarray, None]]]:
+        """Clock and θ of the start and of every row kept after it, one entry per member; no step dissipates.
+
+        First, whether the start itself is to be kept.
+        """
+        start_is_kept = bool(np.asarray(self._marks)[0] == 0)
+        return start_is_kept, [self._member_rows(member, start_is_kept) for member in np.ndindex(self.walk.count.shape)]
 
     def _theta(self, state: PyTree, member: tuple[int, ...]) -> np.ndarray:
         own = jax.tree.map(lambda x: x[member], state) if member else state
         return on_host(self.dynamics.parameters(own))
 
-    def _member_rows(self, member: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, None]:
+    def _member_rows(self, member: tuple[int, ...], start_is_kept: bool) -> tuple[np.ndarray, np.ndarray, None]:
         saved = int(on_host(self.walk.saved)[member])
-        counts = np.asarray(self._marks)[:saved]
-        theta = on_host(self.walk.kept)[member][:saved]
+        counts, theta = np.asarray(self._marks)[:saved], on_host(self.walk.kept)[member][:saved]
         last, end = int(on_host(self.walk.count)[member]), self._theta(self.walk.state, member)
         if not np.all(np.isfinite(end)):
             # An iterate that overflowed is no result: the one before it is.
             last, end = last - 1, self._theta(self.walk.previous, member)
         if saved == 0 or counts[-1] != last:
             counts, theta = np.append(counts, last), np.concatenate([theta, end[None]])
+        if not start_is_kept:
+            counts, theta = np.append(0, counts), np.concatenate([self.start[member][None], theta])
         return counts * self._step_size, theta, None

@@ -7,6 +7,7 @@ the last good state where a solve breaks down, and has to advance an ensemble wi
 """
 
 import dataclasses
+import functools
 from typing import Any, NamedTuple
 
 import diffrax as dfx
@@ -17,6 +18,7 @@ import optimistix as optx
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from gfsim.dynamics.base import AbstractFlow
+from gfsim.simulation.compiled import Compiled
 from gfsim.simulation.events import AbstractEvent, values
 from gfsim.simulation.motion import (
     AT_END,
@@ -24,6 +26,7 @@ from gfsim.simulation.motion import (
     DIVERGED,
     RUNNING,
     STALLED,
+    UNDEFINED,
     Carried,
     Kept,
     Motion,
@@ -33,8 +36,7 @@ from gfsim.simulation.motion import (
 )
 from gfsim.simulation.step_control import first_step, next_step
 from gfsim.solvers.base import AbstractFlowSolver
-from gfsim.solvers.tableau import evaluations_per_step, last_stages
-from gfsim.types import Scalar, Theta
+from gfsim.types import Scalar
 
 
 def flow_state(y: Carried) -> PyTree:
@@ -52,41 +54,39 @@ def terms_of(flow: AbstractFlow) -> dfx.ODETerm:
     return dfx.ODETerm(field)
 
 
-def begin(
-    flow: AbstractFlow,
-    solver: dfx.AbstractSolver,
-    events: tuple[AbstractEvent, ...],
-    theta0: Theta,
-    numbers: Float[Array, "columns"],
-) -> tuple[Paused, Bool[Array, ""]]:
-    """The motion that starts at `theta0`, and whether Φ and the velocity are finite there.
+@functools.partial(Compiled, per_member=True)
+def begin(fixed: tuple[AbstractFlow, dfx.AbstractSolver, tuple[AbstractEvent, ...]], paused: Paused) -> Paused:
+    """The motion that starts at θ0, which is the state given; the numbers given are its end and tolerance.
 
-    `numbers` are those that a run decides: its end and tolerance. An event that holds at the start ends it there.
+    An event that holds at the start ends it there; UNDEFINED where Φ or the velocity is not finite.
     """
+    flow, solver, events = fixed
     # A copy even of what the flow passes on: a motion's buffers are reused in place.
-    state = jax.tree.map(jnp.copy, flow.initial_state(theta0))
-    motion, terms = unpacked(Paused(numbers, state, None)), terms_of(flow)
+    state = jax.tree.map(jnp.copy, flow.initial_state(paused.state))
+    motion, terms = unpacked(paused._replace(state=state)), terms_of(flow)
     slope = terms.vf(motion.clock, motion.y, None)
     potential = flow.potential(state)
     field = lambda dt, y: flow.vector_field(motion.clock + dt, y)  # noqa: E731
     step = first_step(field, state, slope.state, _order(solver, terms), motion.tolerance, motion.end)
     true = values(events, flow.problem, flow.parameters(state)) >= 0
     happened = jnp.any(true)
+    finite = jnp.isfinite(potential) & jnp.isfinite(optx.two_norm(slope))
     motion = dataclasses.replace(
         motion,
         step=step,
         last_error=jnp.ones_like(step),
         event=jnp.where(happened, jnp.argmax(true), -1) if events else motion.event - 1,
-        halt=jnp.where(happened, AT_END, RUNNING),
+        halt=jnp.where(finite, jnp.where(happened, AT_END, RUNNING), UNDEFINED),
         gradients=motion.gradients + 2,
         energy_scale=jnp.abs(potential),
     )
-    finite = jnp.isfinite(potential) & jnp.isfinite(optx.two_norm(slope))
-    return packed(mount(flow, solver, motion)), finite
+    return packed(mount(flow, solver, motion))
 
 
-def change(flow: AbstractFlow, solver: dfx.AbstractSolver, paused: Paused) -> Paused:
+@functools.partial(Compiled, per_member=True)
+def change(fixed: tuple[AbstractFlow, dfx.AbstractSolver, tuple[AbstractEvent, ...]], paused: Paused) -> Paused:
     """The same motion carried on by another solver."""
+    flow, solver, _ = fixed
     return packed(mount(flow, solver, unpacked(paused)))
 
 
@@ -100,47 +100,19 @@ def _order(solver: dfx.AbstractSolver, terms: dfx.ODETerm) -> int:
 def mount(flow: AbstractFlow, solver: dfx.AbstractSolver, motion: Motion) -> Motion:
     """The same motion begun, or carried on, by a solver that has no state yet."""
     solver_state = solver.init(terms_of(flow), motion.clock, motion.clock + motion.step, motion.y, None)
-    gradients, products = _work(solver, solver_state, 0)
+    gradients, products = _work(solver, solver_state)
     return dataclasses.replace(
         motion,
         solver_state=solver_state,
         last_step=jnp.zeros_like(motion.step),
-        # A first-same-as-last method evaluates its first slope inside its first step.
-        gradients=motion.gradients + gradients + (1 if isinstance(solver, dfx.AbstractERK) else 0),
+        gradients=motion.gradients + gradients,
         products=motion.products + products,
     )
 
 
-def _work(solver: dfx.AbstractSolver, state: PyTree, attempts: int) -> tuple[Any, Any]:
-    """(gradients, products) of `attempts` steps of a solver with a fixed cost, or as counted by its state.
-
-    An implicit solver of diffrax has no fixed cost and counts as zero: its work is not known.
-    """
-    if isinstance(solver, AbstractFlowSolver):
-        return solver.work(state)
-    if isinstance(solver, dfx.AbstractERK):
-        return attempts * evaluations_per_step(type(solver)), 0
-    return 0, 0
-
-
-def _stretch(solver: dfx.AbstractSolver, dense_info: PyTree) -> Scalar:
-    """h times a decay or growth rate that the step felt, from its last two stages; zero for other than explicit ones.
-
-    Both are at the step's end; h(f(g₂) − f(g₁)) = hJ(g₂ − g₁), where rounding and error have put the stiffest modes
-    [Hairer & Wanner, IV.2]. At its stability limit an explicit method feels these; it may feel less than there is.
-    """
-    if not isinstance(solver, dfx.AbstractERK):
-        return jnp.zeros(())
-    # Products of the stages hold no further vector of their size.
-    weights = jnp.asarray(last_stages(type(solver)))
-    stages = [k.reshape(k.shape[0], -1) for k in jax.tree.leaves(dense_info["k"].state)]
-    arguments, images = jnp.sum((weights @ sum(k @ k.T for k in stages)) * weights, axis=1)
-    return jnp.where(arguments > 0, jnp.sqrt(jnp.maximum(images, 0.0) / jnp.where(arguments > 0, arguments, 1.0)), 0.0)
-
-
-def work_is_known(solver: dfx.AbstractSolver) -> bool:
-    """Whether the solver's gradients are counted."""
-    return isinstance(solver, (AbstractFlowSolver, dfx.AbstractERK))
+def _work(solver: dfx.AbstractSolver, state: PyTree) -> tuple[Any, Any]:
+    """(gradients, products) as counted by the solver's state; zero where they are not known."""
+    return solver.work(state) if isinstance(solver, AbstractFlowSolver) else (0, 0)
 
 
 class Attempt(eqx.Module):
@@ -201,10 +173,8 @@ def attempt(
         refused = solver.after_rejection(motion.solver_state, solver_state)
     else:
         refused = motion.solver_state
-    # diffrax's first-same-as-last methods evaluate their first slope again as long as no step was accepted.
-    repeated = ~kept & (motion.last_step == 0) if isinstance(solver, dfx.AbstractERK) else jnp.zeros((), bool)
-    before, products_before = _work(solver, motion.solver_state, 0)
-    after, products_after = _work(solver, solver_state, 1)
+    before, products_before = _work(solver, motion.solver_state)
+    after, products_after = _work(solver, solver_state)
 
     def keep(new: PyTree, old: PyTree) -> PyTree:
         return jax.tree.map(lambda a, b: jnp.where(kept, a, b), new, old)
@@ -218,12 +188,11 @@ def attempt(
         step=jnp.where(crossed, step, proposal),
         last_step=jnp.where(kept, step, motion.last_step),
         last_error=jnp.where(kept, ratio, motion.last_error),
-        stretch=jnp.where(kept, jnp.maximum(0.5 * motion.stretch, _stretch(solver, dense_info)), motion.stretch),
         solver_state=keep(solver_state, refused),
         halt=halt,
         accepted=motion.accepted + kept.astype(int),
         rejected=motion.rejected + (~good).astype(int),
-        gradients=motion.gradients + (after - before) + repeated.astype(int) + flow.gradients_after_step,
+        gradients=motion.gradients + (after - before) + flow.gradients_after_step,
         products=motion.products + (products_after - products_before),
     )
     return moved, Attempt(motion.clock, target, dense_info, kept)
@@ -258,8 +227,10 @@ def _located(
     return clock, first
 
 
-def explodes(flow: AbstractFlow, paused: Paused) -> Bool[Array, ""]:
+@functools.partial(Compiled, per_member=True)
+def explodes(fixed: tuple[AbstractFlow, Any, Any], paused: Paused) -> Bool[Array, ""]:
     """Whether the norm grows on a time scale that the clock no longer resolves: blow-up in finite time."""
+    flow, _, _ = fixed
     state, clock = paused.state, paused.number("clock")
     velocity = flow.vector_field(clock, state)
     growth = sum(jnp.vdot(y, v) for y, v in zip(jax.tree.leaves(state), jax.tree.leaves(velocity), strict=True))
@@ -289,37 +260,39 @@ class Orders(NamedTuple):
     to_spare: int
 
 
-@eqx.filter_jit(donate="all-except-first")
+@functools.partial(Compiled, donate=(0, 1))
 def advance(
-    fixed: tuple[
-        AbstractFlow, dfx.AbstractSolver, tuple[AbstractEvent, ...], Array | None, Int[Array, "2"], Array | None
-    ],
+    fixed: tuple[AbstractFlow, dfx.AbstractSolver, tuple[AbstractEvent, ...]],
     paused: Paused,
     kept: Kept,
+    given_times: Float[Array, " slots"] | None,
+    orders: Int[Array, "2"],
+    members: Int[Array, " some"] | None = None,
 ) -> tuple[Paused, Kept]:
-    """Attempted steps of every running member, keeping states at `times` (all accepted ones if None).
+    """Attempted steps of every running member, keeping states at the times given (none if empty, all accepted ones if
+    None).
 
-    `fixed` holds flow, solver, events, times, `Orders`, and, in an ensemble, which rows of `kept` belong to the members
-    of `paused`. One body serves a single run and an ensemble; in an ensemble the loop is batched by hand, so that a
-    finished member costs neither a copy of what it kept nor a saved state.
+    `orders` are `Orders`; in an ensemble `members` says which rows of `kept` belong to those of `paused`. One body
+    serves a single run and an ensemble; in an ensemble the loop is batched by hand, so that a finished member costs
+    neither a copy of what it kept nor a saved state.
     """
-    flow, solver, events, given_times, orders, members = fixed
-    orders = Orders(*orders)
-    steps = jnp.asarray(orders.to_spare, float)
+    flow, solver, events = fixed
+    budget, to_spare = Orders(*orders)
+    steps = jnp.asarray(to_spare, float)
     every_step = given_times is None
     times = jnp.array([jnp.inf]) if given_times is None else given_times
-    motion = unpacked(paused)
-    ensemble = motion.clock.ndim == 1
+    ensemble = paused.numbers.ndim == 2
     map_members = jax.vmap if ensemble else lambda f: f
     capacity = kept.clock.shape[-1]
     # Slots are counted from the run's start for given times, and from this call's start for every step.
-    offset = motion.saved if every_step else jnp.zeros_like(motion.saved)
+    offset = paused.number("saved").astype(int) * int(every_step)
 
     def going(carry: Any) -> Any:
-        motion, _, attempts = carry
+        paused, _, attempts = carry
+        motion = unpacked(paused)
         room = motion.saved - offset < capacity if every_step else True
         near = jnp.all(motion.end - motion.clock < steps * motion.last_step)
-        allowed = orders.budget + jnp.where(near, orders.to_spare, 0)
+        allowed = budget + jnp.where(near, to_spare, 0)
         return jnp.any(motion.halt == RUNNING) & jnp.all(room) & (attempts < allowed)
 
     def write(kept: Kept, slot: Array, clock: Array, y: Carried, wanted: Array) -> Kept:
@@ -330,7 +303,8 @@ def advance(
         return Kept(put(kept.clock, clock), jax.tree.map(put, kept.y, y))
 
     def body(carry: Any) -> Any:
-        motion, kept, attempts = carry
+        paused, kept, attempts = carry
+        motion = unpacked(paused)
         running = motion.halt == RUNNING
         moved, tried = map_members(lambda m: attempt(flow, solver, events, m))(motion)
         if ensemble:
@@ -341,10 +315,12 @@ def advance(
             motion = moved
         stepped = tried.kept & running
 
+        if times.size == 0:
+            return packed(motion), kept, attempts + 1
         if every_step:
             kept = write(kept, motion.saved - offset, motion.clock, motion.y, stepped)
             saved = motion.saved + stepped.astype(int)
-            return eqx.tree_at(lambda m: m.saved, motion, saved), kept, attempts + 1
+            return packed(dataclasses.replace(motion, saved=saved)), kept, attempts + 1
 
         def due(saved: Array) -> Array:
             time = times[jnp.minimum(saved, times.size - 1)]
@@ -362,7 +338,10 @@ def advance(
             return kept, saved + wanted.astype(int)
 
         kept, saved = jax.lax.while_loop(lambda c: jnp.any(due(c[1])), save, (kept, motion.saved))
-        return eqx.tree_at(lambda m: m.saved, motion, saved), kept, attempts + 1
+        return packed(dataclasses.replace(motion, saved=saved)), kept, attempts + 1
 
-    motion, kept, _ = jax.lax.while_loop(going, body, (motion, kept, jnp.zeros((), int)))
-    return packed(motion), kept
+    # Between two steps too a motion's numbers are one array: each array that a loop carries costs about as much as an
+    # operation of it.
+    start = paused._replace(numbers=jnp.asarray(paused.numbers)), kept, jnp.zeros((), int)
+    paused, kept, _ = jax.lax.while_loop(going, body, start)
+    return paused, kept

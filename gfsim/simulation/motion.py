@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from gfsim.simulation.step_control import Tolerance
 
-RUNNING, AT_END, STALLED, DIVERGED = range(4)
+RUNNING, AT_END, STALLED, DIVERGED, UNDEFINED = range(5)
 
 
 class Carried(NamedTuple):
@@ -38,7 +38,6 @@ class Motion(eqx.Module):
     step: Float[Array, "*members"]
     last_step: Float[Array, "*members"]
     last_error: Float[Array, "*members"]
-    stretch: Float[Array, "*members"]
     solver_state: PyTree
     halt: Int[Array, "*members"]
     saved: Int[Array, "*members"]
@@ -50,7 +49,7 @@ class Motion(eqx.Module):
 
 
 # What a `Motion` has of numbers, in the order of their columns.
-_FLOATS = ("clock", "end", "step", "last_step", "last_error", "stretch", "energy_scale")
+_FLOATS = ("clock", "end", "step", "last_step", "last_error", "energy_scale")
 _COUNTS = ("halt", "event", "saved", "accepted", "rejected", "gradients", "products")
 COLUMNS = (*_FLOATS, *_COUNTS, "rtol", "atol", "dissipated")
 _COLUMN = {name: index for index, name in enumerate(COLUMNS)}
@@ -99,8 +98,11 @@ def packed(motion: Motion) -> Paused:
         "atol": motion.tolerance.atol,
         "dissipated": motion.y.dissipated,
     }
-    columns = [jnp.asarray(numbers[name], float) for name in COLUMNS]
-    return Paused(jnp.stack(columns, axis=-1), motion.y.state, strong(motion.solver_state))
+    # One elementwise operation; a stack would be one for every number.
+    columns, rows = jnp.arange(len(COLUMNS)), jnp.zeros((*motion.clock.shape, len(COLUMNS)))
+    for index, name in enumerate(COLUMNS):
+        rows = jnp.where(columns == index, jnp.asarray(numbers[name], float)[..., None], rows)
+    return Paused(rows, motion.y.state, strong(motion.solver_state))
 
 
 def strong(tree: PyTree) -> PyTree:

@@ -1,11 +1,10 @@
 """A run in progress: which solver steps, what is kept, how it ends."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import diffrax as dfx
-import equinox as eqx
 import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec, Sharding
@@ -15,15 +14,17 @@ from gfsim.dynamics.base import AbstractFlow
 from gfsim.placement import on_host, placed, placement, with_rows
 from gfsim.simulation import choice, integrate
 from gfsim.simulation.checkpoint import Checkpoint
+from gfsim.simulation.compiled import Fixed
 from gfsim.simulation.events import AbstractEvent
 from gfsim.simulation.motion import COLUMNS, Carried, Kept, Paused
 from gfsim.simulation.outcome import Outcome
 from gfsim.simulation.progress import LogTimeMeter
 from gfsim.simulation.save import EveryStep, SaveAt
 from gfsim.simulation.step_control import Tolerance
+from gfsim.solvers.base import AbstractFlowSolver
 from gfsim.solvers.chebyshev import RKC
 from gfsim.solvers.choose import OFFERED, WORTHWHILE, Chooser
-from gfsim.solvers.tableau import real_stability_limit
+from gfsim.solvers.explicit import Explicit
 
 EVERY_STEP_SLOTS = 256
 LONGEST_CHUNK = 4096
@@ -38,14 +39,7 @@ COMPACT_EVERY = 2048
 COMPACT_BELOW = 0.25
 
 
-_NEVER = np.array([np.inf])
-
-
-@eqx.filter_jit
-def _over_members(function: Callable, ensemble: bool, shared: Any, *mapped: Any) -> Any:
-    """function(*shared, *mapped), vmapped over the leading axis of `mapped` in an ensemble."""
-    f = lambda *m: function(*shared, *m)  # noqa: E731
-    return jax.vmap(f)(*mapped) if ensemble else f(*mapped)
+_NEVER = np.zeros(0)
 
 
 def _like(rows: np.ndarray, where: Sharding | None) -> Any:
@@ -88,26 +82,24 @@ class Run:
         elif solver is None:
             self._chooser = choice.chooser(flow, theta0, tolerance)
             solver = self._chooser.solver()
-        self.solver = choice.prepared(solver, flow, tolerance)
-        self.used = [(0.0, type(self.solver).__name__)]
+        self.used = [(0.0, type(solver).__name__)]
+        self._mount(solver)
         self._direction: Any = None
         self._looking_products = 0
         self._begin(theta0, t1)
 
     def _begin(self, theta0: Any, t1: Any) -> None:
         members = theta0.shape[:-1]
-        paused = Paused(np.zeros((*members, len(COLUMNS))), None, None).with_numbers(
+        paused = Paused(np.zeros((*members, len(COLUMNS))), theta0, None).with_numbers(
             end=t1, rtol=self._tolerance.rtol, atol=self._tolerance.atol
         )
-        shared = (self.dynamics, self.solver, self.events)
-        self.motion, finite = self._each(integrate.begin, shared, theta0, paused.numbers)
-        if not np.all(on_host(finite)):
-            which = "" if not self.ensemble else f" for members {np.flatnonzero(~on_host(finite))[:5].tolist()}"
-            raise ValueError(f"theta0 must have a finite loss and gradient, had infinity or NaN{which}")
+        self.motion = integrate.begin(self._fixed, paused)
         self._fetch_numbers()
+        if np.any(undefined := self.motion.number("halt") == integrate.UNDEFINED):
+            which = "" if not self.ensemble else f" for members {np.flatnonzero(undefined)[:5].tolist()}"
+            raise ValueError(f"theta0 must have a finite loss and gradient, had infinity or NaN{which}")
         # A copy on the host: the motion's buffers are reused in place.
         self._start: Any = jax.tree.map(lambda x: np.array(on_host(x)), self.motion.state)
-        self._outcomes = dict.fromkeys(np.ndindex(members), Outcome.reached_end)
         self._width = members[0] if members else 1
         self._begin_keeping(members)
 
@@ -115,30 +107,23 @@ class Run:
         # A copy: a call may take over the memory of what it is given.
         self.motion = self.motion._replace(numbers=np.array(on_host(self.motion.numbers)))
 
-    def _each(self, function: Callable, shared: Any, *mapped: Any) -> Any:
-        return _over_members(function, self.ensemble, shared, *mapped)
+    def _mount(self, solver: dfx.AbstractSolver) -> None:
+        self.solver = choice.prepared(solver, self.dynamics, self._tolerance)
+        self._fixed = Fixed(self.dynamics, self.solver, self.events)
 
     def _begin_keeping(self, members: tuple[int, ...]) -> None:
         self._flushed: list[tuple[np.ndarray, np.ndarray, Carried]] = []
+        # The start is not among what is kept: it is known.
         self._times: np.ndarray | None = None
-        slots = 1
         if isinstance(self._save, SaveAt):
-            self._times = self._save.times
-            slots = self._times.size
+            self._times = self._save.times[self._save.times > 0]
         elif self._save is None:
-            # No time is ever due: one slot that stays empty.
             self._times = _NEVER
-        else:
-            slots = EVERY_STEP_SLOTS
+        slots = EVERY_STEP_SLOTS if self._times is None else self._times.size
 
         lead = len(members)
         rows = lambda x: np.zeros((*members, slots, *np.shape(x)[lead:]), x.dtype)  # noqa: E731
-        y = jax.tree.map(rows, self._start)
-        if self._times is not None and self._times[0] == 0.0:
-            first = (slice(None), 0) if self.ensemble else (0,)
-            jax.tree.map(lambda rows, x: rows.__setitem__(first, x), y, self._start)
-            self.motion = self.motion.with_numbers(saved=1)
-        y = jax.tree.map(lambda rows, x: _like(rows, with_rows(placement(x), lead)), y, self.motion.state)
+        y = jax.tree.map(lambda x: _like(rows(x), with_rows(placement(x), lead)), self.motion.state)
         # Numbers are whole on every host, rows of members that are spread are not.
         spread = with_rows(_members_of(self.motion.state), lead) if self.ensemble else None
         self.kept = Kept(
@@ -181,7 +166,6 @@ class Run:
                 self._change_to(OFFERED[self._planned.pop(0)[1]])
             if checkpoint.due():
                 self._store(checkpoint)
-        self._close()
         self._store(checkpoint)
 
     # Checkpoints hold all that changes between two chunks; everything else follows from the arguments of the run.
@@ -192,7 +176,6 @@ class Run:
             "used": self.used,
             "chooser": self._chooser.notes() if self._chooser else None,
             "products": self._looking_products,
-            "outcomes": list(self._outcomes.values()),
             "flushed": len(self._flushed),
             "looked": self._direction is not None,
             "width": self._width,
@@ -205,10 +188,10 @@ class Run:
         notes, filled = stored
         self._taken, self.used, self._looking_products = notes["taken"], notes["used"], notes["products"]
         if self._chooser:
+            before = self._chooser.solver
             self._chooser.recall(notes["chooser"])
-            if type(self.solver) is not self._chooser.solver:
+            if self._chooser.solver is not before:
                 self._carry_on_with(self._chooser.solver)
-        self._outcomes = dict(zip(self._outcomes, map(Outcome, notes["outcomes"]), strict=True))
         self._width = notes["width"]
         direction = self.motion.state if notes["looked"] else None
         counts = np.zeros(self.motion.number("clock").shape, int)
@@ -217,9 +200,8 @@ class Run:
         self.motion, self.kept, self._mark, self._direction, self._flushed = filled(like)
 
     def _carry_on_with(self, solver: type[dfx.AbstractSolver]) -> None:
-        self.solver = choice.prepared(solver(), self.dynamics, self._tolerance)
-        self.motion = self.motion._replace(solver_state=None)
-        self.motion = self._each(integrate.change, (self.dynamics, self.solver), self.motion)
+        self._mount(solver())
+        self.motion = integrate.change(self._fixed, self.motion._replace(solver_state=None))
         self._fetch_numbers()
 
     def _change_to(self, solver: type[dfx.AbstractSolver]) -> None:
@@ -233,44 +215,26 @@ class Run:
         return np.asarray(self.motion.number("halt") == integrate.RUNNING)
 
     def _advance(self, budget: int, to_spare: int = 0) -> None:
-        orders = np.array(integrate.Orders(budget, to_spare))
-        fixed: Any = (self.dynamics, self.solver, self.events, self._times, orders)
+        how = (self._times, np.array(integrate.Orders(budget, to_spare)))
         before = np.array(self.motion.number("saved"))
         count = before.size
         if not self.ensemble:
-            self.motion, self.kept = integrate.advance((*fixed, None), self.motion, self.kept)
+            self.motion, self.kept = integrate.advance(self._fixed, self.motion, self.kept, *how)
         elif self._width == count:
-            everyone: Any = np.arange(count)
-            self.motion, self.kept = integrate.advance((*fixed, everyone), self.motion, self.kept)
+            everyone = np.arange(count)
+            self.motion, self.kept = integrate.advance(self._fixed, self.motion, self.kept, *how, everyone)
         else:
             members: Any = np.full(self._width, count)
             running = np.flatnonzero(self._running())
             members[: running.size] = running
             some = integrate.pick(self.motion, members)
-            some, self.kept = integrate.advance((*fixed, members), some, self.kept)
+            some, self.kept = integrate.advance(self._fixed, some, self.kept, *how, members)
             self.motion = integrate.put((some, members), self.motion)
         self._fetch_numbers()
         if self._times is None:
             counts = (self.motion.number("saved") - before).astype(int)
             copied = jax.tree.map(lambda x: np.array(on_host(x)), self.kept)
             self._flushed.append((counts, copied.clock, copied.y))
-
-    def _close(self) -> None:
-        """Name how each member that no event ended came to its end."""
-        halt = self.motion.number("halt")
-        stopped = np.isin(halt, (integrate.STALLED, integrate.DIVERGED))
-        blown = np.zeros_like(stopped)
-        if np.any(stopped):
-            blown = on_host(self._each(integrate.explodes, (self.dynamics,), self.motion))
-        event = self.motion.number("event").astype(int)
-        for member in np.ndindex(halt.shape):
-            if event[member] >= 0:
-                self._outcomes[member] = self.events[event[member]].outcome
-            if halt[member] == integrate.RUNNING:
-                self._outcomes[member] = Outcome.max_steps
-            elif stopped[member]:
-                diverged = halt[member] == integrate.DIVERGED or blown[member]
-                self._outcomes[member] = Outcome.diverged if diverged else Outcome.stalled
 
     # The choice of solver.
 
@@ -295,16 +259,14 @@ class Run:
         moved = {name: value - marks[name] for name, value in now.items()}
         # At its stability limit an explicit method's steps grow and are cut in turn: the last one alone may be any.
         step = np.maximum(self.motion.number("last_step"), moved["clock"] / np.maximum(moved["steps"], 1))
-        stretch = self._typical(self.motion.number("stretch"))
         if isinstance(self.solver, RKC):
             rate = self.motion.solver_state.radius
-        elif isinstance(self.solver, dfx.AbstractERK) and stretch < SUSPECT * real_stability_limit(type(self.solver)):
-            rate = stretch / step
+        elif isinstance(self.solver, Explicit) and (felt := self._felt()) < SUSPECT * self.solver.stability_limit:
+            rate = felt / step
         else:
-            known = np.asarray(self._direction is not None)
+            known = np.full(step.shape, self._direction is not None)
             direction = self.motion.state if self._direction is None else self._direction
-            shared = (self.dynamics, known)
-            rate, self._direction, count = self._each(choice.stiffness, shared, self.motion, direction)
+            rate, self._direction, count = choice.stiffness(self._fixed, self.motion, direction, known)
             self._looking_products += int(np.sum(on_host(count)))
         changed = self._chooser.look(
             attempts,
@@ -318,19 +280,33 @@ class Run:
         if changed:
             self._change_to(self._chooser.solver)
 
-    @property
-    def start(self) -> Any:
-        """The flow's state at clock 0."""
-        return self._start
+    def _felt(self) -> float:
+        """h|λ| as the explicit steps felt it."""
+        return self._typical(on_host(self.motion.solver_state.stretch))
 
     def outcomes(self) -> tuple[Outcome, ...]:
         """How each member ended."""
-        return tuple(self._outcomes.values())
+        halts, events = (np.atleast_1d(self.motion.number(name)).astype(int) for name in ("halt", "event"))
+        blown = np.zeros(halts.shape, bool)
+        if np.any(halts == integrate.STALLED):
+            blown = np.atleast_1d(on_host(integrate.explodes(self._fixed, self.motion)))
+
+        def outcome(halt: int, event: int, blown: bool) -> Outcome:
+            if halt == integrate.RUNNING:
+                return Outcome.max_steps
+            if halt == integrate.DIVERGED or blown:
+                return Outcome.diverged
+            if halt == integrate.STALLED:
+                return Outcome.stalled
+            return self.events[event].outcome if event >= 0 else Outcome.reached_end
+
+        return tuple(map(outcome, halts.tolist(), events.tolist(), blown.tolist()))
 
     def account(self) -> dict[str, Any]:
         """Solver and reason; accepted and rejected steps, gradients and Hessian products, summed over members."""
-        total = lambda name: int(np.sum(self.motion.number(name)))  # noqa: E731
-        known = integrate.work_is_known(self.solver)
+        totals = self.motion.numbers.reshape(-1, len(COLUMNS)).sum(axis=0)
+        total = lambda name: int(totals[COLUMNS.index(name)])  # noqa: E731
+        known = isinstance(self.solver, AbstractFlowSolver)
         return {
             "solver": " → ".join(name for _, name in self.used),
             "reason": self._chooser.reason if self._chooser else "asked for",
@@ -340,36 +316,31 @@ class Run:
             "hessian_products": total("products") + self._looking_products if known else None,
         }
 
-    def rows(self) -> list[tuple[np.ndarray, Any, np.ndarray]]:
-        """Clock, states and dissipated energy of every kept row, one entry per member."""
-        m = self.motion
-        clock, saved, energy = m.number("clock"), m.number("saved").astype(int), m.number("dissipated")
-        at_end, kept = jax.tree.map(on_host, (Carried(m.state, energy), self.kept))
-        return [self._member_rows(member, kept, clock, at_end, saved) for member in np.ndindex(clock.shape)]
+    def rows(self) -> tuple[bool, list[tuple[np.ndarray, Any, np.ndarray]]]:
+        """Clock, states and dissipated energy of the start and of every row kept after it, one entry per member.
 
-    def _member_rows(
-        self, member: tuple[int, ...], kept: Any, end: np.ndarray, at_end: Any, saved: np.ndarray
-    ) -> tuple[np.ndarray, Any, np.ndarray]:
-        def own(tree: Any, rows: slice | None = None) -> Any:
-            where = member if rows is None else (*member, rows)
-            return jax.tree.map(lambda x: x[where], tree)
-
-        pieces: list[tuple[np.ndarray, Carried]] = []
-        if not isinstance(self._save, SaveAt):
-            pieces.append(
-                (np.zeros(1), jax.tree.map(lambda x: x[None], own(Carried(self._start, np.zeros(end.shape)))))
-            )
-        if isinstance(self._save, EveryStep):
-            for counts, clock, y in self._flushed:
-                rows = slice(int(counts[member]))
-                pieces.append((own(clock, rows), own(y, rows)))
+        First, whether the start itself is to be kept.
+        """
+        start_is_kept = not isinstance(self._save, SaveAt) or bool(self._save.times[0] == 0.0)
+        structure = jax.tree.structure(self._start)
+        energy = self.motion.number("dissipated")
+        start = [*jax.tree.leaves(self._start), np.zeros_like(energy)]
+        end = [*map(on_host, jax.tree.leaves(self.motion.state)), energy]
+        if self._times is None:
+            pieces = [(counts, clock, jax.tree.leaves(y)) for counts, clock, y in self._flushed]
         else:
-            rows = slice(int(saved[member]))
-            pieces.append((own(kept.clock, rows), own(kept.y, rows)))
-        clock = np.concatenate([c for c, _ in pieces])
-        last = own(end)
-        if clock.size == 0 or clock[-1] != last:
-            pieces.append((last[None], jax.tree.map(lambda x: x[None], own(at_end))))
-            clock = np.concatenate([clock, last[None]])
-        y = jax.tree.map(lambda *leaves: np.concatenate(leaves), *[y for _, y in pieces])
-        return clock, y.state, y.dissipated
+            saved = self.motion.number("saved").astype(int)
+            pieces = [(saved, on_host(self.kept.clock), [on_host(x) for x in jax.tree.leaves(self.kept.y)])]
+        rows = []
+        for member in np.ndindex(energy.shape):
+            last = self.motion.number("clock")[member]
+            kept = [(clock[member][: n[member]], [x[member][: n[member]] for x in y]) for n, clock, y in pieces]
+            clock = np.concatenate([np.zeros(1), *(clock for clock, _ in kept)])
+            parts = [[x[member][None] for x in start], *(y for _, y in kept)]
+            # The end goes last, where it is not kept already.
+            if clock[-1] != last or (clock.size == 1 and not start_is_kept):
+                clock = np.append(clock, last)
+                parts.append([x[member][None] for x in end])
+            *state, energies = (np.concatenate(leaves) for leaves in zip(*parts, strict=True))
+            rows.append((clock, jax.tree.unflatten(structure, state), energies))
+        return start_is_kept, rows

@@ -2,12 +2,11 @@
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import diffrax as dfx
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -19,6 +18,7 @@ from gfsim.landscape.spectrum import largest_eigenvalue
 from gfsim.placement import on_host, placed, placement
 from gfsim.problems.checks import positive_integer, real_number
 from gfsim.problems.problem import Problem
+from gfsim.simulation.assemble import Observable, assembled
 from gfsim.simulation.checkpoint import Checkpoint
 from gfsim.simulation.descend import DescentRun
 from gfsim.simulation.events import AbstractEvent, AnyOf, as_tuple, series_diverges
@@ -27,14 +27,6 @@ from gfsim.simulation.run import Run
 from gfsim.simulation.save import EveryStep, SaveAt
 from gfsim.simulation.step_control import Tolerance
 from gfsim.simulation.trajectory import Trajectory
-from gfsim.types import Theta
-
-Observable = Callable[[Problem, Theta], Array]
-
-# Rows that are measured in one call.
-BLOCKS = (32768, 1024, 16, 1)
-# Numbers in a block of rows, 16 MB; a single row may be longer.
-LARGEST_BLOCK = 2**21
 
 # Below this a step's error is rounding.
 SMALLEST_RTOL = 1e-14
@@ -104,7 +96,7 @@ def simulate(
         descent = DescentRun(dynamics, start, float(t1), save, events)
         with meter:
             descent.go(max_steps, meter, kept)
-        return _trajectory(descent, observers, began, None)
+        return assembled(descent, observers, began, None)
 
     tolerance = _tolerance(start, rtol, atol)
     run = Run(dynamics, start, np.full(start.shape[:-1], float(t1)), save, events, tolerance, solver)
@@ -117,7 +109,7 @@ def simulate(
     def companion(trajectory: Trajectory) -> Trajectory:
         return _solve_at_rows(dynamics, start, trajectory, save, tolerance, solver, used, max_steps)
 
-    return _trajectory(run, observers, began, companion)
+    return assembled(run, observers, began, companion)
 
 
 def _solve_at_rows(
@@ -143,7 +135,7 @@ def _solve_at_rows(
     run = Run(flow, start, ends, save, (), closer, solver, used)
     kept = Checkpoint(None, flow, start, ends, save, closer, solver, max_steps)
     run.go(max_steps, LogTimeMeter(float(np.max(ends)), shown=False), kept)
-    return _trajectory(run, {}, began, None)
+    return assembled(run, {}, began, None)
 
 
 def _tolerance(theta0: Float[Array | np.ndarray, "*members P"], rtol: float, atol: float | None) -> Tolerance:
@@ -208,104 +200,3 @@ def _checked_observers(observe: Mapping[str, Observable] | None) -> dict[str, Ob
         if not callable(function):
             raise TypeError(f"observe[{name!r}] must be a function f(problem, theta), was {function!r}")
     return observers
-
-
-class _Measured(eqx.Module):
-    """What is computed of a kept state after the solve."""
-
-    theta: Array
-    log_t: Array
-    potential: Array
-    conserved: Array | None
-    observed: dict[str, Array]
-
-
-@eqx.filter_jit
-def _measure(
-    dynamics: AbstractFlow | AbstractDescent, observers: dict[str, Observable], clock: Array, states: Any
-) -> _Measured:
-    problem = dynamics.problem
-
-    def one(row: tuple[Array, Any]) -> _Measured:
-        clock, state = row
-        if isinstance(dynamics, AbstractFlow):
-            theta, log_t = dynamics.parameters(state), dynamics.log_time(clock, state)
-            potential = dynamics.potential(state)
-        else:
-            theta, log_t, potential = state, jnp.log(clock), problem.loss(state)
-        observed = {name: jnp.asarray(f(problem, theta)) for name, f in observers.items()}
-        return _Measured(theta, log_t, potential, problem.balancedness(theta), observed)
-
-    # Several rows at a time where parameters are few; a Hessian observable then stays within some 100 MB. A power of
-    # two, as the blocks are: a rest would be compiled a second time.
-    at_once = 1 << max(0, 14 - (problem.size - 1).bit_length())
-    return jax.lax.map(one, (clock, states), batch_size=at_once)
-
-
-def _measure_in_blocks(
-    dynamics: AbstractFlow | AbstractDescent, observers: dict[str, Observable], rows: tuple[np.ndarray, Any]
-) -> _Measured:
-    """`_measure` of any number of rows, in blocks of few sizes: runs of different lengths share their compilation."""
-    total = rows[0].shape[0]
-    allowed = [size for size in BLOCKS[:-1] if size * dynamics.problem.size <= LARGEST_BLOCK] or BLOCKS[-1:]
-    pieces, start = [], 0
-    while start < total:
-        block = next((size for size in allowed if size <= total - start), allowed[-1])
-        own = jax.tree.map(lambda x: _padded(x[start : start + block], block), rows)  # noqa: B023
-        pieces.append(jax.tree.map(on_host, _measure(dynamics, observers, *own)))
-        start += block
-    return jax.tree.map(lambda *x: np.concatenate(x)[:total], *pieces)
-
-
-def _padded(array: np.ndarray, length: int) -> np.ndarray:
-    return np.concatenate([array, np.repeat(array[-1:], length - array.shape[0], axis=0)])
-
-
-def _trajectory(
-    run: Run | DescentRun,
-    observers: dict[str, Observable],
-    began: float,
-    companion: Callable[[Trajectory], Trajectory] | None,
-) -> Trajectory:
-    members = run.rows()
-    count, longest = len(members), max(clock.size for clock, _, _ in members)
-
-    def stacked(which: int) -> Any:
-        return jax.tree.map(lambda *x: np.stack([_padded(a, longest) for a in x]), *[m[which] for m in members])
-
-    def with_start(start: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        # The start goes first: its potential and conserved quantities are what the others are compared with.
-        return np.concatenate([start.reshape(count, 1, *rows.shape[2:]), rows], axis=1)
-
-    clock = with_start(np.zeros(count), stacked(0))
-    states = jax.tree.map(with_start, run.start, stacked(1))
-    flat = jax.tree.map(lambda x: x.reshape(count * (longest + 1), *x.shape[2:]), (clock, states))
-    measured = _measure_in_blocks(run.dynamics, observers, flat)
-    measured = jax.tree.map(lambda x: x.reshape(count, longest + 1, *x.shape[1:]), measured)
-    rows = jax.tree.map(lambda x: x[:, 1:], measured)
-    fields = {
-        "t": stacked(0),
-        "log_t": rows.log_t,
-        "theta": rows.theta,
-        "observed": rows.observed,
-        "valid": np.arange(longest) < np.array([[c.size] for c, _, _ in members]),
-        "potential": rows.potential,
-        "dissipated": stacked(2),
-        "conserved": rows.conserved,
-        "start": jax.tree.map(lambda x: x[:, 0], {"potential": measured.potential, "conserved": measured.conserved}),
-    }
-    outcomes = run.outcomes()
-    if not run.ensemble:
-        fields = jax.tree.map(lambda x: x[0], fields)
-    stats = {**run.account(), "seconds": time.perf_counter() - began}
-    trajectory = Trajectory(
-        # One transfer for all of them: one for each would cost more than a short run.
-        **jax.device_put(fields),
-        outcome=outcomes if run.ensemble else outcomes[0],
-        stats=stats,
-        companion=None if companion is None else lambda: companion(trajectory),
-    )
-    for name in ("energy_residual", "invariant_drift"):
-        if (violation := getattr(trajectory, name)) is not None:
-            stats[name] = float(np.max(np.abs(violation)))
-    return trajectory

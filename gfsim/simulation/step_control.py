@@ -1,6 +1,7 @@
 """Step size control on one global norm."""
 
-import equinox as eqx
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +15,7 @@ SHRINK_AT_MOST = 0.1
 GROW_AT_MOST = 5.0
 
 
-class Tolerance(eqx.Module):
+class Tolerance(NamedTuple):
     """The error norm max over the state's leaves of ‖e‖₂/(atol + rtol·‖y‖₂).
 
     A flow's parameters are one leaf, so the norm is invariant under rotations and isometric neuron splitting; clocks
@@ -26,12 +27,12 @@ class Tolerance(eqx.Module):
 
     def size(self, leaf: Array, *others: Array) -> Scalar:
         """atol + rtol·max‖y‖₂."""
-        norms = jnp.stack([jnp.linalg.norm(y) for y in (leaf, *others)])
+        norms = jnp.stack([optx.two_norm(y) for y in (leaf, *others)])
         return jnp.asarray(self.atol) + self.rtol * jnp.max(norms)
 
     def ratio(self, error: PyTree, *states: PyTree) -> Scalar:
         """The error norm of a step between `states`; a step is accepted where it is at most one."""
-        leaves = jax.tree.map(lambda e, *y: jnp.linalg.norm(e) / self.size(*y), error, *states)
+        leaves = jax.tree.map(lambda e, *y: optx.two_norm(e) / self.size(*y), error, *states)
         return jnp.max(jnp.stack(jax.tree.leaves(leaves)))
 
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 class Trajectory:
     """The kept states of a run, in the order of the clock, and an account of how they were obtained.
 
+    `theta` is a JAX array, to be given back to JAX code; all else is NumPy's.
+
     For a single run `t` and `log_t` have shape (T,), `theta` (T, P), each entry of `observed` (T, …), `outcome` is one
     `Outcome`. For an ensemble they have a leading axis of B members; a member that ended early repeats its last row,
     `valid` (B, T) says which rows are its own and `outcome` is a tuple of B.
@@ -31,17 +33,17 @@ class Trajectory:
     - `stats`: solver and the reason for it, accepted and rejected steps, gradients, Hessian products, seconds.
     """
 
-    t: Float[Array, "*members times"]
-    log_t: Float[Array, "*members times"]
+    t: Float[np.ndarray, "*members times"]
+    log_t: Float[np.ndarray, "*members times"]
     theta: Float[Array, "*members times P"]
-    observed: dict[str, Array]
-    valid: Bool[Array, "*members times"]
+    observed: dict[str, np.ndarray]
+    valid: Bool[np.ndarray, "*members times"]
     outcome: Outcome | tuple[Outcome, ...]
     stats: dict[str, Any]
-    potential: Float[Array, "*members times"]
-    dissipated: Float[Array, "*members times"] | None
-    conserved: Float[Array, "*members times quantities"] | None
-    start: dict[str, Array | None]
+    potential: Float[np.ndarray, "*members times"]
+    dissipated: Float[np.ndarray, "*members times"] | None
+    conserved: Float[np.ndarray, "*members times quantities"] | None
+    start: dict[str, np.ndarray | None]
     companion: "Callable[[], Trajectory] | None"
 
     @functools.cached_property
@@ -68,7 +70,7 @@ class Trajectory:
         if self.dissipated is None:
             return None
         start = np.asarray(self.start["potential"])[..., None]
-        return start - np.asarray(self.potential) - np.asarray(self.dissipated)
+        return start - self.potential - self.dissipated
 
     @property
     def invariant_drift(self) -> Float[np.ndarray, "*members times"] | None:
@@ -76,7 +78,7 @@ class Trajectory:
         if self.conserved is None:
             return None
         start = np.asarray(self.start["conserved"])[..., None, :]
-        return np.max(np.abs(np.asarray(self.conserved) - start), axis=-1)
+        return np.max(np.abs(self.conserved - start), axis=-1)
 
     def to_xarray(self) -> "xarray.Dataset":
         """The trajectory as a Dataset with dimensions (member,) time, parameter; `stats` become attributes."""
@@ -84,14 +86,14 @@ class Trajectory:
 
         lead = ("member", "time") if self.t.ndim == 2 else ("time",)
         data: dict[str, Any] = {
-            "t": (lead, np.asarray(self.t)),
-            "log_t": (lead, np.asarray(self.log_t)),
+            "t": (lead, self.t),
+            "log_t": (lead, self.log_t),
             "theta": ((*lead, "parameter"), np.asarray(self.theta)),
-            "valid": (lead, np.asarray(self.valid)),
-            "potential": (lead, np.asarray(self.potential)),
+            "valid": (lead, self.valid),
+            "potential": (lead, self.potential),
         }
         if self.dissipated is not None:
-            data["dissipated"] = (lead, np.asarray(self.dissipated))
+            data["dissipated"] = (lead, self.dissipated)
         for name, value in self.observed.items():
             array = np.asarray(value)
             extra = tuple(f"{name}_{i}" for i in range(array.ndim - len(lead)))

@@ -1,7 +1,6 @@
 """The stiffness that the choice of a solver sees."""
 
 import diffrax as dfx
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -26,8 +25,7 @@ def test_the_fastest_decay_is_seen_among_thousands_of_flat_directions(curvatures
     flow = gf.GradientFlow(problem)
     tolerance = Tolerance(jnp.array(1e-6), jnp.array(1e-9))
     run = Run(flow, problem.theta, np.array(1.0), None, (), tolerance, None)
-    motion = jax.tree.map(jnp.asarray, run.motion)
-    found, _, products = choice.stiffness(flow, jnp.asarray(False), motion, motion.state)
+    found, _, products = choice.stiffness(run._fixed, run.motion, run.motion.state, np.array(False))
     assert found == pytest.approx(decay, rel=0.02, abs=0.02)
     assert products <= 60
 
@@ -40,7 +38,7 @@ def test_an_explicit_step_at_its_stability_limit_feels_the_fastest_rate(solver):
     felt, steps = [], []
     for _ in range(20):
         run._advance(20)
-        felt.append(float(run.motion.number("stretch")))
+        felt.append(run._felt())
         steps.append(float(run.motion.number("last_step")))
     assert np.median(np.array(felt[5:]) / (1000.0 * np.array(steps[5:]))) == pytest.approx(1.0, abs=0.01)
     # Enough for a look to measure it, wherever it falls.

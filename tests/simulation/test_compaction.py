@@ -20,9 +20,9 @@ def widths(monkeypatch) -> list[int]:
     seen = []
     advance = integrate.advance
 
-    def watched(fixed, motion, kept):
+    def watched(fixed, motion, *rest):
         seen.append(motion.number("clock").size)
-        return advance(fixed, motion, kept)
+        return advance(fixed, motion, *rest)
 
     monkeypatch.setattr(integrate, "advance", watched)
     return seen
@@ -60,12 +60,12 @@ def test_a_compacted_run_resumes_bit_for_bit(tmp_path, monkeypatch):
     calls = 0
     advance = integrate.advance
 
-    def killed(fixed, motion, kept):
+    def killed(fixed, motion, *rest):
         nonlocal calls
         calls += motion.number("clock").size == 2
         if calls == 1:
             raise KeyboardInterrupt
-        return advance(fixed, motion, kept)
+        return advance(fixed, motion, *rest)
 
     monkeypatch.setattr(integrate, "advance", killed)
     with pytest.raises(KeyboardInterrupt):

@@ -17,11 +17,11 @@ def test_a_run_holds_few_vectors(monkeypatch, solver, most):
     """What the compiled loop is given, returns and needs in between, as the compiler counts it."""
     advance, vectors = integrate.advance, []
 
-    def watched(fixed, motion, kept):
-        used = advance.lower(fixed, motion, kept).compile().compiled.memory_analysis()
+    def watched(*arguments):
+        used = advance.lower(*arguments).compile().memory_analysis()
         held = used.argument_size_in_bytes + used.temp_size_in_bytes
         vectors.append((held + used.output_size_in_bytes - used.alias_size_in_bytes) / (8 * SIZE))
-        return advance(fixed, motion, kept)
+        return advance(*arguments)
 
     monkeypatch.setattr(integrate, "advance", watched)
     problem = gf.Problem.from_loss(lambda theta: 0.25 * jnp.sum(theta**4), jnp.ones(SIZE))

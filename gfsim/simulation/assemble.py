@@ -1,0 +1,124 @@
+"""From the states that a run kept to its trajectory: what is computed of them after the solve."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from gfsim.dynamics.base import AbstractFlow
+from gfsim.dynamics.descent import AbstractDescent
+from gfsim.placement import on_host
+from gfsim.problems.problem import Problem
+from gfsim.simulation.compiled import Compiled, Fixed
+from gfsim.simulation.descend import DescentRun
+from gfsim.simulation.run import Run
+from gfsim.simulation.trajectory import Trajectory
+from gfsim.types import Theta
+
+Observable = Callable[[Problem, Theta], Array]
+
+# Rows that are measured in one call.
+BLOCKS = (32768, 1024, 16, 1)
+# Numbers in a block of rows, 16 MB; a single row may be longer.
+LARGEST_BLOCK = 2**21
+
+
+class _Measured(NamedTuple):
+    """What is computed of a kept state."""
+
+    theta: Array
+    log_t: Array
+    potential: Array
+    conserved: Array | None
+    observed: dict[str, Array]
+
+
+@Compiled
+def _measure(
+    fixed: tuple[AbstractFlow | AbstractDescent, dict[str, Observable]], clock: Array, states: Any
+) -> _Measured:
+    dynamics, observers = fixed
+    problem = dynamics.problem
+
+    def one(row: tuple[Array, Any]) -> _Measured:
+        clock, state = row
+        if isinstance(dynamics, AbstractFlow):
+            theta, log_t = dynamics.parameters(state), dynamics.log_time(clock, state)
+            potential = dynamics.potential(state)
+        else:
+            theta, log_t, potential = state, jnp.log(clock), problem.loss(state)
+        observed = {name: jnp.asarray(f(problem, theta)) for name, f in observers.items()}
+        return _Measured(theta, log_t, potential, problem.balancedness(theta), observed)
+
+    # Several rows at a time where parameters are few; a Hessian observable then stays within some 100 MB. A power of
+    # two, as the blocks are: a rest would be compiled a second time.
+    at_once = 1 << max(0, 14 - (problem.size - 1).bit_length())
+    return jax.lax.map(one, (clock, states), batch_size=at_once)
+
+
+def _measure_in_blocks(
+    dynamics: AbstractFlow | AbstractDescent, observers: Mapping[str, Observable], rows: tuple[np.ndarray, Any]
+) -> _Measured:
+    """`_measure` of any number of rows, in blocks of few sizes: runs of different lengths share their compilation."""
+    total, fixed = rows[0].shape[0], Fixed(dynamics, observers)
+    allowed = [size for size in BLOCKS[:-1] if size * dynamics.problem.size <= LARGEST_BLOCK] or BLOCKS[-1:]
+    pieces, start = [], 0
+    while start < total:
+        block = next((size for size in allowed if size <= total - start), allowed[-1])
+        own = jax.tree.map(lambda x: _padded(x[start : start + block], block), rows)  # noqa: B023
+        pieces.append(jax.tree.map(on_host, _measure(fixed, *own)))
+        start += block
+    return jax.tree.map(lambda *x: np.concatenate(x)[:total], *pieces)
+
+
+def _padded(array: np.ndarray, length: int) -> np.ndarray:
+    missing = length - array.shape[0]
+    return np.concatenate([array, np.repeat(array[-1:], missing, axis=0)]) if missing else array
+
+
+def assembled(
+    run: Run | DescentRun,
+    observers: Mapping[str, Observable],
+    began: float,
+    companion: Callable[[Trajectory], Trajectory] | None,
+) -> Trajectory:
+    """The trajectory of a run that began at `began` of `time.perf_counter`."""
+    start_is_kept, members = run.rows()
+    count, longest = len(members), max(clock.size for clock, _, _ in members)
+    sizes = np.array([[clock.size] for clock, _, _ in members])
+    # One after the other, each as long as the longest.
+    clock, states, dissipated = jax.tree.map(
+        lambda *rows: np.concatenate([_padded(own, longest) for own in rows]), *members
+    )
+    measured = _measure_in_blocks(run.dynamics, observers, (clock, states))
+    first = 0 if start_is_kept else 1
+
+    def kept(rows: np.ndarray) -> np.ndarray:
+        return rows.reshape(count, longest, *rows.shape[1:])[:, first:] if run.ensemble else rows[first:]
+
+    t, rows, energies = jax.tree.map(kept, (clock, measured, dissipated))
+    at_start = jax.tree.map(lambda rows: rows[::longest] if run.ensemble else np.asarray(rows[0]), measured)
+    outcomes = run.outcomes()
+    stats = {**run.account(), "seconds": time.perf_counter() - began}
+    trajectory = Trajectory(
+        t=t,
+        log_t=rows.log_t,
+        theta=jax.device_put(rows.theta),
+        observed=rows.observed,
+        valid=(np.arange(longest) < sizes)[:, first:] if run.ensemble else np.ones(longest - first, bool),
+        potential=rows.potential,
+        dissipated=energies,
+        conserved=rows.conserved,
+        start={"potential": at_start.potential, "conserved": at_start.conserved},
+        outcome=outcomes if run.ensemble else outcomes[0],
+        stats=stats,
+        companion=None if companion is None else lambda: companion(trajectory),
+    )
+    for name in ("energy_residual", "invariant_drift"):
+        if (violation := getattr(trajectory, name)) is not None:
+            stats[name] = float(np.max(np.abs(violation)))
+    return trajectory

@@ -1,0 +1,67 @@
+"""Compiled functions whose call costs little beside a short flow."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+
+class _Static:
+    """Everything in a pytree but its arrays. Equal ones are one object: comparing them costs nothing."""
+
+    def __init__(self, structure: Any, leaves: tuple[Any, ...]):
+        self._structure, self._leaves = structure, leaves
+
+    def whole(self, arrays: tuple[Any, ...]) -> PyTree:
+        """The pytree with these arrays."""
+        rest = iter(arrays)
+        leaves = [next(rest) if leaf is _ARRAY else leaf for leaf in self._leaves]
+        return jax.tree.unflatten(self._structure, leaves)
+
+
+_ARRAY = object()
+# As many as JAX remembers of a function's compilations.
+_static = functools.lru_cache(maxsize=4096)(_Static)
+
+
+class Fixed:
+    """What the compiled calls of a run have in common: its arrays are arguments, all else in it is compiled in.
+
+    Taking it apart costs as much as a call, and is done once for many.
+    """
+
+    def __init__(self, *parts: PyTree):
+        leaves, structure = jax.tree.flatten(parts)
+        is_array = [isinstance(leaf, (jax.Array, np.ndarray, np.generic)) for leaf in leaves]
+        self.arrays = tuple(leaf for leaf, array in zip(leaves, is_array, strict=True) if array)
+        rest = tuple(_ARRAY if array else leaf for leaf, array in zip(leaves, is_array, strict=True))
+        self.static = _static(structure, rest)
+
+
+class Compiled:
+    """function(fixed, *arguments) compiled, where `fixed` is what `Fixed` was made of and arguments hold arrays alone.
+
+    `per_member` maps it over the leading axis of all arguments where the first is a motion of several members; `donate`
+    names, by position, the arguments whose memory it may take over.
+    """
+
+    def __init__(self, function: Callable, *, per_member: bool = False, donate: tuple[int, ...] = ()):
+        def program(static: _Static, arrays: tuple[Any, ...], *arguments: Any) -> Any:
+            one = functools.partial(function, static.whole(arrays))
+            mapped = per_member and arguments[0].numbers.ndim == 2
+            return jax.vmap(one)(*arguments) if mapped else one(*arguments)
+
+        functools.update_wrapper(self, function)
+        program.__name__ = function.__name__
+        places = tuple(place + 2 for place in donate)
+        self._program = jax.jit(program, static_argnums=0, donate_argnums=places)
+
+    def __call__(self, fixed: Fixed, *arguments: Any) -> Any:
+        return self._program(fixed.static, fixed.arrays, *arguments)
+
+    def lower(self, fixed: Fixed, *arguments: Any) -> Any:
+        """The program for these arguments, before it is compiled."""
+        return self._program.lower(fixed.static, fixed.arrays, *arguments)
