@@ -15,7 +15,7 @@ from gfsim.solvers.tableau import real_stability_limit
 
 # Below this rtol order 8 needs fewer gradients than order 5 on smooth flows.
 TIGHT = 1e-8
-# Parameters up to which it may hold 22 vectors of their size, where order 5 holds 15.
+# Parameters up to which it may hold 20 vectors of their size, where order 5 holds 13.
 SPARING = 100_000
 FIRST_LOOK = 32
 # In a run's last so many steps no change is begun: a trial has to be repaid.
