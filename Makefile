@@ -75,6 +75,7 @@ bench: $(STAMPS)/test
 	@$(BIN)/python -m benchmarks.work_precision
 	@$(BIN)/python -m benchmarks.central_flow
 	@$(BIN)/python -m benchmarks.portraits
+	@$(BIN)/python -m benchmarks.ensemble
 	@$(BIN)/python -m benchmarks.large
 
 clean:
