@@ -1,9 +1,9 @@
 """The loop over steps.
 
-diffrax supplies the solvers; the loop is ours because a run here has to be paused at any step and go on
-bit-identically (progress, a change of solver, checkpoints), has to count the work of rejected steps, has to hand back
-the last good state where a solve breaks down, and has to advance an ensemble with one step size per member.
-`diffrax.diffeqsolve` offers none of the four.
+diffrax supplies the interface of a solver and many solvers; the loop is ours because a run here has to be paused at any
+step and go on bit-identically (progress, a change of solver, checkpoints), has to count the work of rejected steps, has
+to hand back the last good state where a solve breaks down, and has to advance an ensemble with one step size per
+member. `diffrax.diffeqsolve` offers none of the four.
 """
 
 import dataclasses

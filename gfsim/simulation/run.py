@@ -304,8 +304,7 @@ class Run:
 
     def account(self) -> dict[str, Any]:
         """Solver and reason; accepted and rejected steps, gradients and Hessian products, summed over members."""
-        totals = self.motion.numbers.reshape(-1, len(COLUMNS)).sum(axis=0)
-        total = lambda name: int(totals[COLUMNS.index(name)])  # noqa: E731
+        total = lambda name: int(np.sum(self.motion.number(name)))  # noqa: E731
         known = isinstance(self.solver, AbstractFlowSolver)
         return {
             "solver": " → ".join(name for _, name in self.used),

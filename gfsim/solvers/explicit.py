@@ -94,7 +94,11 @@ class Explicit(AbstractFlowSolver):
         k, _ = jax.lax.scan(stage, k, (jnp.arange(1, rest + 1), jnp.asarray(a[1:]), jnp.asarray(method.c)))
         y1 = jax.tree.map(lambda y, k: y + combined(method.b_sol, k), y0, k)
         error = jax.tree.map(lambda k: combined(method.b_error, k), k)
-        last = jax.tree.map(lambda k: k[-1] / h, k) if method.fsal else terms.vf(t1, y1, args)
+        if method.fsal:
+            # A step below the clock's resolution is zero, and its end the start.
+            last = jax.tree.map(lambda k, f: jnp.where(h == 0, f, k[-1] / h), k, slope)
+        else:
+            last = terms.vf(t1, y1, args)
         state = ExplicitState(
             last,
             jnp.maximum(0.5 * solver_state.stretch, self._stretch(k)),

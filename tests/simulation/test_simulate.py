@@ -271,6 +271,20 @@ def test_ensemble_members_are_the_single_runs(systems):
         np.testing.assert_array_equal(np.asarray(together.theta[i])[~own], np.tile(alone.theta[-1], ((~own).sum(), 1)))
 
 
+@pytest.mark.parametrize("save", [None, gf.linear_spaced(0.05, 0.1, 3)], ids=["start kept", "start not kept"])
+@pytest.mark.parametrize("members", [1, 3])
+@pytest.mark.parametrize("dynamics", [gf.GradientFlow, lambda problem: gf.GradientDescent(problem, 0.01)])
+def test_potential_at_the_start_is_that_of_the_start(save, members, dynamics):
+    problem = gf.Problem.from_loss(lambda x: 0.25 * jnp.sum(x**4), jnp.ones(2))
+    starts = jnp.arange(1.0, 2 * members + 1).reshape(members, 2)
+    run = gf.simulate(dynamics(problem), starts if members > 1 else starts[0], 0.1, save=save)
+    losses = np.array([problem.loss(start) for start in starts])
+    np.testing.assert_allclose(np.atleast_1d(run.start["potential"]), losses, rtol=1e-14)
+    if run.energy_residual is not None:
+        assert run.energy_residual.shape == run.t.shape
+        assert np.max(np.abs(run.energy_residual)) < 1e-5 * losses.max()
+
+
 @pytest.mark.slow
 def test_ensemble_chooses_saves_every_step_and_switches_solver(systems):
     system = systems["stiff quadratic"]

@@ -66,6 +66,17 @@ def test_evaluations_are_counted_and_a_rejected_step_keeps_its_slope(method):
     assert refused.gradients == after.gradients
 
 
+@pytest.mark.parametrize("method", [dfx.Tsit5(), dfx.Heun()], ids=lambda m: type(m).__name__)
+def test_a_step_that_the_clock_no_longer_resolves_changes_nothing(method):
+    """Near a blow-up in finite time; the velocity must survive it."""
+    solver, now = Explicit(method), jnp.array(1.0)
+    before = solver.init(TERM, now, now, START, None)
+    y, _, _, after, _ = solver.step(TERM, now, now, START, None, before, False)
+    for a, b in zip(jax.tree.leaves((y, after.slope)), jax.tree.leaves((START, before.slope)), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert after.stretch == 0
+
+
 @pytest.mark.parametrize("solver", [dfx.Heun(), dfx.Bosh3()], ids=lambda m: type(m).__name__)
 def test_any_of_diffraxs_methods_may_be_asked_for(solver):
     problem = gf.Problem.from_loss(lambda x: 0.5 * jnp.sum(x**4), jnp.ones(1))
