@@ -20,6 +20,7 @@ from gfsim.problems.checks import positive_integer, real_number
 from gfsim.problems.problem import Problem
 from gfsim.simulation.assemble import Observable, assembled
 from gfsim.simulation.checkpoint import Checkpoint
+from gfsim.simulation.compiled import Fixed
 from gfsim.simulation.descend import DescentRun
 from gfsim.simulation.events import AbstractEvent, AnyOf, as_tuple, series_diverges
 from gfsim.simulation.progress import LogTimeMeter
@@ -199,4 +200,9 @@ def _checked_observers(observe: Mapping[str, Observable] | None) -> dict[str, Ob
     for name, function in observers.items():
         if not callable(function):
             raise TypeError(f"observe[{name!r}] must be a function f(problem, theta), was {function!r}")
+        try:
+            Fixed(function)
+        except TypeError as error:
+            # Rows are measured after the solve, which would be lost.
+            raise TypeError(f"observe[{name!r}] must be hashable, as functions are, was {function!r}") from error
     return observers

@@ -411,6 +411,13 @@ def test_progress_meter_is_in_log_time(systems, capsys, monkeypatch):
     assert "t =" in capsys.readouterr().err
 
 
+class Unhashable:
+    __hash__ = None  # pyright: ignore
+
+    def __call__(self, problem, theta):
+        raise AssertionError("never reached: it is refused before the solve")
+
+
 BAD = [
     ({"theta0": np.ones(4, np.float32)}, TypeError, "theta0 must be float64, was float32; convert it"),
     ({"theta0": np.ones(3)}, ValueError, r"theta0 must have shape \(4,\) or \(B, 4\), was \(3,\)"),
@@ -425,6 +432,7 @@ BAD = [
     ({"save": [1.0]}, TypeError, "save must come from"),
     ({"until": 3}, TypeError, "until must be an event"),
     ({"observe": {"loss": 3}}, TypeError, r"observe\['loss'\] must be a function"),
+    ({"observe": {"loss": Unhashable()}}, TypeError, r"observe\['loss'\] must be hashable, as functions are, was"),
     ({"dynamics": "flow"}, TypeError, "dynamics must be a flow"),
 ]
 
@@ -442,6 +450,8 @@ def test_a_start_without_a_finite_loss_is_refused():
     problem = gf.Problem.from_loss(lambda x: jnp.sum(jnp.exp(x**2)), jnp.ones(2))
     with pytest.raises(ValueError, match="theta0 must have a finite loss and gradient"):
         gf.simulate(gf.GradientFlow(problem), jnp.full(2, 1e3), 1.0)
+    with pytest.raises(ValueError, match=r"had infinity or NaN for members \[0, 2\]"):
+        gf.simulate(gf.GradientFlow(problem), jnp.array([[1e3, 0.0], [1.0, 0.0], [0.0, 1e3]]), 1.0)
 
 
 @pytest.mark.parametrize(
