@@ -10,9 +10,9 @@ import xarray
 import gfsim as gf
 from gfsim import landscape
 from gfsim.landscape.strata import dead_correlation
+from gfsim.parallel import in_parallel
 from gfsim.verification.critical_cases import embedded_cases
 from gfsim.verification.fates import fates
-from gfsim.workbench.parallel import in_parallel
 
 STRUCTURE, DERIVED, EXAMPLE = "arXiv 2405.17501", "[derived] for arXiv 2405.17501", "arXiv 2505.13582, §5"
 # name: (shares of the one neuron, dead neurons in units of w0)

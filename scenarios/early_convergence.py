@@ -13,10 +13,10 @@ import xarray
 
 import gfsim as gf
 from gfsim import landscape
+from gfsim.parallel import in_parallel
 from gfsim.verification.early_laws import direction_law, size_laws
 from gfsim.verification.small_start import LINEAR, SmallStart, escapes, scatter, training, unit
 from gfsim.verification.sphere import correlation_sphere, sphere_laws
-from gfsim.workbench.parallel import in_parallel
 
 SHALLOW = ("digits L=3", "teacher L=3")
 CASES = (*SHALLOW, "digits L=7", "teacher L=7")

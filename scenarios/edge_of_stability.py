@@ -8,8 +8,8 @@ import numpy as np
 import xarray
 
 import gfsim as gf
+from gfsim.parallel import in_parallel
 from gfsim.verification.edge import edge_of_stability
-from gfsim.workbench.parallel import in_parallel
 
 TANH, SQUARED = gf.networks.Tanh(), gf.networks.ReLUPower(2)
 # Data, activation, width, scale of the network's own initialisation, edge 2/η.

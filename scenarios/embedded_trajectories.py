@@ -10,13 +10,13 @@ import xarray
 
 import gfsim as gf
 from gfsim import landscape
+from gfsim.parallel import in_parallel
 from gfsim.verification import Shadow, shadow_error
 from gfsim.verification.neuron_plane import neuron_plane, off_saddle
 from gfsim.verification.off_image import departure_claims, embedding_errors, leave_image, on_manifold
 from gfsim.verification.one_neuron import at_kkt, forced_violations, point_claims, projected_paths, split_points
 from gfsim.verification.shadow import clock_claims, compare_batches, compare_clocks, compare_limits, outputs_on_grid
 from gfsim.verification.split_cases import KINDS, SMALL_LEAK, shadow
-from gfsim.workbench.parallel import in_parallel
 
 PAPER, DERIVED = "arXiv 2505.12419", "[derived] for arXiv 2505.12419"
 PRINCIPLE = "[derived] for arXiv 2105.14573"

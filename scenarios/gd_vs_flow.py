@@ -11,8 +11,8 @@ import xarray
 
 import gfsim as gf
 from gfsim import landscape
+from gfsim.parallel import in_parallel
 from gfsim.verification.comparison import balance_drift
-from gfsim.workbench.parallel import in_parallel
 
 ORDERS = "Hairer, Lubich & Wanner, IX.1"
 MODELS = ("flow", "modified-1", "modified-2")

@@ -11,9 +11,9 @@ import numpy as np
 import xarray
 
 import gfsim as gf
+from gfsim.parallel import in_parallel
 from gfsim.verification import extinction_time, structure
 from gfsim.verification.high_order_cases import decay, power, small_network, time_to_gradient, weak_network
-from gfsim.workbench.parallel import in_parallel
 
 QI, DERIVED = "Qi, Gong & Li", "[derived]"
 # r of |x|^r/r and p of the flow, x' = −x^m with m = (r−1)/(p−1).

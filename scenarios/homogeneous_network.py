@@ -8,6 +8,7 @@ import numpy as np
 import xarray
 
 import gfsim as gf
+from gfsim.parallel import in_parallel
 from gfsim.problems.networks import Dilation, HomogeneousNetwork
 from gfsim.verification.homogeneous_cases import (
     balance,
@@ -22,7 +23,6 @@ from gfsim.verification.homogeneous_cases import (
     target_at,
 )
 from gfsim.verification.zoomed_shapes import WEIGHTS, moments
-from gfsim.workbench.parallel import in_parallel
 
 POLYAKOV, DERIVED = "Polyakov", "[derived]"
 G, P, NU = np.diag([2.0, 1.0]), np.eye(2), 2.0

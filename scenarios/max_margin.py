@@ -11,10 +11,10 @@ import xarray
 
 import gfsim as gf
 from gfsim import landscape
+from gfsim.parallel import in_parallel
 from gfsim.verification import infinity
 from gfsim.verification.late_laws import DERIVED, SETTLING, SOURCE, late_laws, linear_laws
 from gfsim.verification.late_laws import LINEAR as SOUDRY
-from gfsim.workbench.parallel import in_parallel
 
 LINEAR, LAYERS, NEURONS, DEEP, DIGITS, DIGIT_NEURONS = CASES = (
     "linear L=1",

@@ -9,9 +9,9 @@ import numpy as np
 import xarray
 
 import gfsim as gf
+from gfsim.parallel import in_parallel
 from gfsim.verification import collapse
 from gfsim.verification.infinity import run_to
-from gfsim.workbench.parallel import in_parallel
 
 SIMPLEX, SKEWED, SQUARE, DIGITS = CASES = ("simplex", "unequal classes", "control, K > d + 1", "digits")
 PAPYAN = "arXiv 2008.08186"

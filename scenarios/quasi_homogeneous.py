@@ -11,10 +11,10 @@ import xarray
 
 import gfsim as gf
 from gfsim import landscape
+from gfsim.parallel import in_parallel
 from gfsim.verification.balanced_plane import balanced_plane
 from gfsim.verification.infinity import largest_fall, run_to
 from gfsim.verification.two_balls import closed_form, predictor, programme, robust_margin, unit
-from gfsim.workbench.parallel import in_parallel
 
 KUNIN = "arXiv 2210.03820"
 DERIVED = f"[derived] for {KUNIN}"

@@ -11,9 +11,9 @@ import xarray
 
 import gfsim as gf
 from gfsim import landscape
+from gfsim.parallel import in_parallel
 from gfsim.verification.escape import destination, escape_times, follow_unstable, shoot
 from gfsim.verification.small_saddles import limit_gaps, through_saddles
-from gfsim.workbench.parallel import in_parallel
 
 LINEAR, BEYOND, PURSUIT = "linearisation", "arXiv 2502.15952", "arXiv 2509.12154"
 # name: (shares of the worked example's neuron, dead neurons in units of w0)

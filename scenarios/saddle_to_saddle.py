@@ -12,9 +12,9 @@ import numpy as np
 import xarray
 
 import gfsim as gf
+from gfsim.parallel import in_parallel
 from gfsim.verification.jumps import half_times, jump_process
 from gfsim.verification.plateaus import crossing, plateau
-from gfsim.workbench.parallel import in_parallel
 
 DERIVED, JACOT, BOURSIER, PESME = "[derived]", "arXiv 2106.15933", "arXiv 2206.00939", "arXiv 2304.00488"
 DEPTHS = (2, 3, 4)

@@ -87,13 +87,10 @@ def assembled(
     companion: Callable[[Trajectory], Trajectory] | None,
 ) -> Trajectory:
     """The trajectory of a run that began at `began` of `time.perf_counter`."""
-    start_is_kept, members = run.rows()
-    count, longest = len(members), max(clock.size for clock, _, _ in members)
-    sizes = np.array([[clock.size] for clock, _, _ in members])
+    start_is_kept, sizes, table = run.rows()
+    count, longest = table.clock.shape
     # One after the other, each as long as the longest.
-    clock, states, dissipated = jax.tree.map(
-        lambda *rows: np.concatenate([_padded(own, longest) for own in rows]), *members
-    )
+    clock, states, dissipated = jax.tree.map(lambda x: x.reshape(count * longest, *x.shape[2:]), table)
     measured = _measure_in_blocks(run.dynamics, observers, (clock, states))
     first = 0 if start_is_kept else 1
 
@@ -109,7 +106,7 @@ def assembled(
         log_t=rows.log_t,
         theta=jax.device_put(rows.theta),
         observed=rows.observed,
-        valid=(np.arange(longest) < sizes)[:, first:] if run.ensemble else np.ones(longest - first, bool),
+        valid=(np.arange(longest) < sizes[:, None])[:, first:] if run.ensemble else np.ones(longest - first, bool),
         potential=rows.potential,
         dissipated=energies,
         conserved=rows.conserved,

@@ -16,6 +16,7 @@ from gfsim.simulation.checkpoint import Checkpoint
 from gfsim.simulation.events import AbstractEvent, values
 from gfsim.simulation.outcome import Outcome
 from gfsim.simulation.progress import LogTimeMeter
+from gfsim.simulation.rows import Row, Rows, table
 from gfsim.simulation.save import EveryStep, SaveAt
 
 LONGEST_CHUNK = 1 << 20
@@ -156,12 +157,13 @@ class DescentRun:
 
     def outcomes(self) -> tuple[Outcome, ...]:
         """How each member ended."""
-        return tuple(self._outcome(member) for member in np.ndindex(self.walk.count.shape))
+        finite = np.all(np.isfinite(self._theta(self.walk.state)), axis=-1)
+        happened = on_host(self.walk.happened).reshape(finite.size, -1)
+        return tuple(map(self._outcome, finite, happened))
 
-    def _outcome(self, member: tuple[int, ...]) -> Outcome:
-        if not np.all(np.isfinite(self._theta(self.walk.state, member))):
+    def _outcome(self, finite: bool, happened: np.ndarray) -> Outcome:
+        if not finite:
             return Outcome.diverged
-        happened = on_host(self.walk.happened)[member]
         if np.any(happened):
             return self._events[int(np.argmax(happened))].outcome
         return Outcome.max_steps if self._limited else Outcome.reached_end
@@ -172,27 +174,27 @@ class DescentRun:
         gradients = None if isinstance(self.dynamics, AbstractCentralFlow) else steps
         return {"optimiser": type(self.dynamics).__name__, "steps": steps, "gradients": gradients}
 
-    def rows(self) -> tuple[bool, list[tuple[np.ndarray, np.ndarray, None]]]:
-        """Clock and θ of the start and of every row kept after it, one entry per member; no step dissipates.
-
-        First, whether the start itself is to be kept.
-        """
-        start_is_kept = bool(np.asarray(self._marks)[0] == 0)
-        return start_is_kept, [self._member_rows(member, start_is_kept) for member in np.ndindex(self.walk.count.shape)]
-
-    def _theta(self, state: PyTree, member: tuple[int, ...]) -> np.ndarray:
-        own = jax.tree.map(lambda x: x[member], state) if member else state
-        return on_host(self.dynamics.parameters(own))
-
-    def _member_rows(self, member: tuple[int, ...], start_is_kept: bool) -> tuple[np.ndarray, np.ndarray, None]:
-        saved = int(on_host(self.walk.saved)[member])
-        counts, theta = np.asarray(self._marks)[:saved], on_host(self.walk.kept)[member][:saved]
-        last, end = int(on_host(self.walk.count)[member]), self._theta(self.walk.state, member)
-        if not np.all(np.isfinite(end)):
+    def rows(self) -> Rows:
+        """The iterates kept."""
+        marks, saved, last = (
+            np.asarray(self._marks),
+            *map(np.atleast_1d, map(on_host, (self.walk.saved, self.walk.count))),
+        )
+        end, lead = self._theta(self.walk.state), (saved.size, -1)
+        if np.any(overflowed := ~np.all(np.isfinite(end), axis=-1)):
             # An iterate that overflowed is no result: the one before it is.
-            last, end = last - 1, self._theta(self.walk.previous, member)
-        if saved == 0 or counts[-1] != last:
-            counts, theta = np.append(counts, last), np.concatenate([theta, end[None]])
-        if not start_is_kept:
-            counts, theta = np.append(0, counts), np.concatenate([self.start[member][None], theta])
-        return counts * self._step_size, theta, None
+            last = last - overflowed
+            end = np.where(overflowed[:, None], self._theta(self.walk.previous), end)
+        start_is_kept = bool(marks[0] == 0)
+        # The start is a row of its own.
+        first = int(start_is_kept)
+        row = lambda counts, theta: Row(np.asarray(counts) * self._step_size, theta, None)  # noqa: E731
+        kept = on_host(self.walk.kept)
+        kept = kept.reshape(*lead[:1], *kept.shape[-2:])[:, first:]
+        clock = np.broadcast_to(marks[first:], kept.shape[:2])
+        start = self.start.reshape(lead)
+        return table(row(np.zeros(lead[0]), start), row(clock, kept), saved - first, row(last, end), start_is_kept)
+
+    def _theta(self, state: PyTree) -> Float[np.ndarray, "members P"]:
+        parameters = jax.vmap(self.dynamics.parameters) if self.ensemble else self.dynamics.parameters
+        return np.atleast_2d(on_host(parameters(state)))

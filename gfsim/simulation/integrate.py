@@ -8,6 +8,7 @@ member. `diffrax.diffeqsolve` offers none of the four.
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import diffrax as dfx
@@ -237,27 +238,26 @@ def explodes(fixed: tuple[AbstractFlow, Any, Any], paused: Paused) -> Bool[Array
     return growth * clock > 1e9 * optx.two_norm(state) ** 2
 
 
-@eqx.filter_jit
-def pick(paused: Paused, members: Int[Array, " some"]) -> Paused:
-    """The motion of some members; an index past the last stands for a member that has ended."""
-    some = jax.tree.map(lambda x: x.at[members].get(mode="clip"), paused)
-    halt = jnp.where(members < paused.numbers.shape[0], some.number("halt"), AT_END)
-    return Paused(some.numbers.at[:, COLUMNS.index("halt")].set(halt), some.state, some.solver_state)
-
-
-@eqx.filter_jit(donate="all-except-first")
-def put(fixed: tuple[Paused, Int[Array, " some"]], paused: Paused) -> Paused:
-    """`paused` with the members that `pick` took replaced."""
-    some, members = fixed
-    return jax.tree.map(lambda x, new: x.at[members].set(new, mode="drop"), paused, some)
-
-
 class Orders(NamedTuple):
-    """How far a call of `advance` goes: at most `budget` attempts, or `to_spare` more where fewer steps of the last
-    one's size are left than that."""
+    """How far a call of `advance` takes each motion: at most `budget` attempts, or `to_spare` more where fewer steps of
+    the last one's size are left than that."""
 
     budget: int
     to_spare: int
+
+
+class Lanes(NamedTuple):
+    """Motions that are stepped together: the rows of `kept` that are theirs, their attempts in this call, and how many
+    states they had kept before it."""
+
+    paused: Paused
+    rows: Int[Array, "*members"]
+    attempts: Int[Array, "*members"]
+    saved: Int[Array, "*members"]
+
+
+# Lanes whose members have ended idle until one in so many does: to bring others in takes about as long as a stage.
+REFILL_AT = 8
 
 
 @functools.partial(Compiled, donate=(0, 1))
@@ -267,14 +267,16 @@ def advance(
     kept: Kept,
     given_times: Float[Array, " slots"] | None,
     orders: Int[Array, "2"],
-    members: Int[Array, " some"] | None = None,
+    queue: Int[Array, "waves lanes"] | None = None,
 ) -> tuple[Paused, Kept]:
     """Attempted steps of every running member, keeping states at the times given (none if empty, all accepted ones if
     None).
 
-    `orders` are `Orders`; in an ensemble `members` says which rows of `kept` belong to those of `paused`. One body
-    serves a single run and an ensemble; in an ensemble the loop is batched by hand, so that a finished member costs
-    neither a copy of what it kept nor a saved state.
+    `orders` are `Orders`. An ensemble is stepped as a whole, or, with a `queue`, as many of its members at a time as
+    the queue has lanes: those named in it, in its order, a number past the last standing for none. A lane whose member
+    has ended, or has made its attempts, takes the next one. One body serves a single run and an ensemble; in an
+    ensemble the loop is batched by hand, so that a finished member costs neither a copy of what it kept nor a saved
+    state.
     """
     flow, solver, events = fixed
     budget, to_spare = Orders(*orders)
@@ -284,43 +286,41 @@ def advance(
     ensemble = paused.numbers.ndim == 2
     map_members = jax.vmap if ensemble else lambda f: f
     capacity = kept.clock.shape[-1]
-    # Slots are counted from the run's start for given times, and from this call's start for every step.
-    offset = paused.number("saved").astype(int) * int(every_step)
 
-    def going(carry: Any) -> Any:
-        paused, _, attempts = carry
-        motion = unpacked(paused)
-        room = motion.saved - offset < capacity if every_step else True
+    def active(lanes: Lanes) -> Array:
+        motion = unpacked(lanes.paused)
         near = jnp.all(motion.end - motion.clock < steps * motion.last_step)
         allowed = budget + jnp.where(near, to_spare, 0)
-        return jnp.any(motion.halt == RUNNING) & jnp.all(room) & (attempts < allowed)
+        # Slots are counted from the run's start for given times, and from this call's start for every step.
+        room = motion.saved - lanes.saved < capacity if every_step else True
+        return (motion.halt == RUNNING) & room & (lanes.attempts < allowed)
 
-    def write(kept: Kept, slot: Array, clock: Array, y: Carried, wanted: Array) -> Kept:
+    def write(kept: Kept, rows: Array, slot: Array, clock: Array, y: Carried, wanted: Array) -> Kept:
         # Out-of-range slots are dropped: no member is copied for the sake of another.
         slot = jnp.where(wanted, slot, capacity)
-        where = (members, slot) if ensemble else (slot,)
+        where = (rows, slot) if ensemble else (slot,)
         put = lambda array, value: array.at[where].set(value, mode="drop")  # noqa: E731
         return Kept(put(kept.clock, clock), jax.tree.map(put, kept.y, y))
 
-    def body(carry: Any) -> Any:
-        paused, kept, attempts = carry
-        motion = unpacked(paused)
-        running = motion.halt == RUNNING
+    def step(carry: tuple[Lanes, Kept]) -> tuple[Lanes, Kept]:
+        lanes, kept = carry
+        motion = unpacked(lanes.paused)
         moved, tried = map_members(lambda m: attempt(flow, solver, events, m))(motion)
+        stepped, attempts = tried.kept, lanes.attempts + 1
         if ensemble:
+            going = active(lanes)
             motion = jax.tree.map(
-                lambda new, old: jnp.where(running.reshape((-1,) + (1,) * (new.ndim - 1)), new, old), moved, motion
+                lambda new, old: jnp.where(going.reshape((-1,) + (1,) * (new.ndim - 1)), new, old), moved, motion
             )
+            stepped = stepped & going
         else:
             motion = moved
-        stepped = tried.kept & running
-
         if times.size == 0:
-            return packed(motion), kept, attempts + 1
+            return lanes._replace(paused=packed(motion), attempts=attempts), kept
         if every_step:
-            kept = write(kept, motion.saved - offset, motion.clock, motion.y, stepped)
-            saved = motion.saved + stepped.astype(int)
-            return packed(dataclasses.replace(motion, saved=saved)), kept, attempts + 1
+            kept = write(kept, lanes.rows, motion.saved - lanes.saved, motion.clock, motion.y, stepped)
+            motion = dataclasses.replace(motion, saved=motion.saved + stepped.astype(int))
+            return lanes._replace(paused=packed(motion), attempts=attempts), kept
 
         def due(saved: Array) -> Array:
             time = times[jnp.minimum(saved, times.size - 1)]
@@ -334,14 +334,68 @@ def advance(
             kept, saved = carry
             time = times[jnp.minimum(saved, times.size - 1)]
             wanted = due(saved)
-            kept = write(kept, saved, time, map_members(interpolate)(tried, motion.y, time), wanted)
+            kept = write(kept, lanes.rows, saved, time, map_members(interpolate)(tried, motion.y, time), wanted)
             return kept, saved + wanted.astype(int)
 
         kept, saved = jax.lax.while_loop(lambda c: jnp.any(due(c[1])), save, (kept, motion.saved))
-        return packed(dataclasses.replace(motion, saved=saved)), kept, attempts + 1
+        motion = dataclasses.replace(motion, saved=saved)
+        return lanes._replace(paused=packed(motion), attempts=attempts), kept
 
     # Between two steps too a motion's numbers are one array: each array that a loop carries costs about as much as an
     # operation of it.
-    start = paused._replace(numbers=jnp.asarray(paused.numbers)), kept, jnp.zeros((), int)
-    paused, kept, _ = jax.lax.while_loop(going, body, start)
-    return paused, kept
+    paused = paused._replace(numbers=jnp.asarray(paused.numbers))
+    members = paused.numbers.shape[:-1]
+    if queue is None:
+        rows = jnp.arange(members[0]) if ensemble else jnp.zeros((), int)
+        lanes = Lanes(paused, rows, jnp.zeros(members, int), paused.number("saved").astype(int))
+        lanes, kept = jax.lax.while_loop(lambda carry: jnp.any(active(carry[0])), step, (lanes, kept))
+        return lanes.paused, kept
+
+    return _in_turn(step, active, paused, kept, queue, budget)
+
+
+def _in_turn(
+    step: Callable[[tuple[Lanes, Kept]], tuple[Lanes, Kept]],
+    active: Callable[[Lanes], Bool[Array, " lanes"]],
+    everyone: Paused,
+    kept: Kept,
+    queue: Int[Array, "waves lanes"],
+    budget: Any,
+) -> tuple[Paused, Kept]:
+    """The members that the queue names, stepped in its lanes while they are `active`."""
+    absent, width, waiting = everyone.numbers.shape[0], queue.shape[1], queue.reshape(-1)
+    count = jnp.sum(waiting < absent)
+
+    def put(everyone: Paused, lanes: Lanes) -> Paused:
+        return jax.tree.map(lambda x, own: x.at[lanes.rows].set(own, mode="drop"), everyone, lanes.paused)
+
+    def refilled(lanes: Lanes, everyone: Paused, following: Array) -> Lanes:
+        spent = ~active(lanes)
+        incoming = waiting.at[following + jnp.cumsum(spent) - 1].get(mode="fill", fill_value=absent)
+        rows = jnp.where(spent, incoming, lanes.rows)
+        own = jax.tree.map(lambda x: x.at[rows].get(mode="clip"), everyone)
+        halt = jnp.where(rows < absent, own.number("halt"), AT_END)
+        own = own._replace(numbers=own.numbers.at[:, COLUMNS.index("halt")].set(halt))
+        saved = jnp.where(spent, own.number("saved").astype(int), lanes.saved)
+        return Lanes(own, rows, jnp.where(spent, 0, lanes.attempts), saved)
+
+    def wave(carry: Any) -> Any:
+        everyone, lanes, kept, following = carry
+        everyone = put(everyone, lanes)
+        taken = jnp.sum(~active(lanes))
+        lanes, following = refilled(lanes, everyone, following), following + taken
+
+        def worthwhile(carry: tuple[Lanes, Kept]) -> Array:
+            going = jnp.sum(active(carry[0]))
+            return (going > 0) & ((following >= count) | (width - going < max(1, width // REFILL_AT)))
+
+        lanes, kept = jax.lax.while_loop(worthwhile, step, (lanes, kept))
+        return everyone, lanes, kept, following
+
+    # At first all lanes are spent.
+    nobody = jnp.full(width, absent)
+    blank = jax.tree.map(lambda x: jnp.zeros((width, *x.shape[1:]), x.dtype), everyone)
+    start = everyone, Lanes(blank, nobody, jnp.full(width, budget), jnp.zeros(width, int)), kept, jnp.zeros((), int)
+    unfinished = lambda carry: (carry[3] < count) | jnp.any(active(carry[1]))  # noqa: E731
+    everyone, lanes, kept, _ = jax.lax.while_loop(unfinished, wave, start)
+    return put(everyone, lanes), kept

@@ -16,9 +16,11 @@ from gfsim.simulation import choice, integrate
 from gfsim.simulation.checkpoint import Checkpoint
 from gfsim.simulation.compiled import Fixed
 from gfsim.simulation.events import AbstractEvent
+from gfsim.simulation.lanes import Shares
 from gfsim.simulation.motion import COLUMNS, Carried, Kept, Paused
 from gfsim.simulation.outcome import Outcome
 from gfsim.simulation.progress import LogTimeMeter
+from gfsim.simulation.rows import Row, Rows, one_after_another, table
 from gfsim.simulation.save import EveryStep, SaveAt
 from gfsim.simulation.step_control import Tolerance
 from gfsim.solvers.base import AbstractFlowSolver
@@ -28,18 +30,22 @@ from gfsim.solvers.explicit import Explicit
 
 EVERY_STEP_SLOTS = 256
 LONGEST_CHUNK = 4096
+# Parameters times samples that one call passes through in an ensemble, some two seconds of work; no step takes less
+# than the least. A count, since what members are stepped together may not depend on the machine's pace.
+WORK_OF_CALL, LEAST_WORK = 2**28, 2**11
 # Share of its stability limit at which a step of an explicit method must have felt the stiffest mode for a look to
 # measure it: a measurement costs some products, and a program of its own.
 SUSPECT = 0.2
 # Attempts between two looks at whether a planned change of solver is due.
 OFTEN = 16
-# Attempts between two looks at how many members of an ensemble still run. When no more than this share of those carried
-# along do, they go on alone: each new size compiles once, which only long runs repay.
-COMPACT_EVERY = 2048
-COMPACT_BELOW = 0.25
+# Running members of an ensemble whose stiffness is measured; those between are as the median of these.
+SAMPLE = 15
+# Attempts between two looks at how many members of an ensemble still run.
+NARROW_EVERY = 2048
 
 
 _NEVER = np.zeros(0)
+_ONE = np.zeros((), int)
 
 
 def _like(rows: np.ndarray, where: Sharding | None) -> Any:
@@ -84,7 +90,8 @@ class Run:
             solver = self._chooser.solver()
         self.used = [(0.0, type(solver).__name__)]
         self._mount(solver)
-        self._direction: Any = None
+        self._seen: tuple[np.ndarray, Any] | None = None
+        self._compiled: Any = None
         self._looking_products = 0
         self._begin(theta0, t1)
 
@@ -100,7 +107,8 @@ class Run:
             raise ValueError(f"theta0 must have a finite loss and gradient, had infinity or NaN{which}")
         # A copy on the host: the motion's buffers are reused in place.
         self._start: Any = jax.tree.map(lambda x: np.array(on_host(x)), self.motion.state)
-        self._width = members[0] if members else 1
+        # Members that are spread over devices are stepped all together.
+        self._shares = Shares(*theta0.shape) if self.ensemble and placement(theta0) is None else None
         self._begin_keeping(members)
 
     def _fetch_numbers(self) -> None:
@@ -112,7 +120,7 @@ class Run:
         self._fixed = Fixed(self.dynamics, self.solver, self.events)
 
     def _begin_keeping(self, members: tuple[int, ...]) -> None:
-        self._flushed: list[tuple[np.ndarray, np.ndarray, Carried]] = []
+        self._flushed: list[tuple[np.ndarray, Kept]] = []
         # The start is not among what is kept: it is known.
         self._times: np.ndarray | None = None
         if isinstance(self._save, SaveAt):
@@ -122,13 +130,18 @@ class Run:
         slots = EVERY_STEP_SLOTS if self._times is None else self._times.size
 
         lead = len(members)
-        rows = lambda x: np.zeros((*members, slots, *np.shape(x)[lead:]), x.dtype)  # noqa: E731
-        y = jax.tree.map(lambda x: _like(rows(x), with_rows(placement(x), lead)), self.motion.state)
         # Numbers are whole on every host, rows of members that are spread are not.
         spread = with_rows(_members_of(self.motion.state), lead) if self.ensemble else None
-        self.kept = Kept(
-            _like(np.zeros((*members, slots)), spread), Carried(y, _like(np.zeros((*members, slots)), spread))
-        )
+
+        def kept(state: PyTree) -> Kept:
+            own = jax.tree.leaves(state)[0].shape[:lead]
+            rows = lambda x: np.zeros((*own, slots, *np.shape(x)[lead:]), x.dtype)  # noqa: E731
+            y = jax.tree.map(lambda x: _like(rows(x), with_rows(placement(x), lead)), state)
+            numbers = lambda: _like(np.zeros((*own, slots)), spread)  # noqa: E731
+            return Kept(numbers(), Carried(y, numbers()))
+
+        states = self._shares.parts(self.motion.state) if self._shares else [self.motion.state]
+        self._kept = [kept(state) for state in states]
 
     def go(self, max_steps: int, meter: LogTimeMeter, checkpoint: Checkpoint) -> None:
         """Advance until every member has ended, from the checkpoint where there is one."""
@@ -141,7 +154,7 @@ class Run:
             if self._planned:
                 budget = min(budget, OFTEN)
             if self.ensemble:
-                budget = min(budget, COMPACT_EVERY - self._taken % COMPACT_EVERY)
+                budget = min(budget, self._attempts_of_call(), NARROW_EVERY - self._taken % NARROW_EVERY)
             # Near its end a run is not looked at: no change would be repaid. Where a call ends for another reason than
             # a look, it ends after as many attempts as it is given, whatever the machine's pace made of them.
             to_spare = 0
@@ -152,12 +165,11 @@ class Run:
             self._advance(budget, to_spare)
             self._taken += int(np.max(self._attempts() - before, initial=1))
             # Chunks of about a fifth of a second keep the meter alive without costing throughput.
-            if time.perf_counter() - began < 0.2:
+            if self.ensemble or time.perf_counter() - began < 0.2:
                 chunk = min(2 * chunk, LONGEST_CHUNK)
             running = self._running()
-            # Decided by counts alone, never by time: a run that resumes must do the same.
-            if self.ensemble and self._taken % COMPACT_EVERY == 0 and np.sum(running) <= COMPACT_BELOW * self._width:
-                self._width = max(1, int(np.sum(running)))
+            if self._shares and self._taken % NARROW_EVERY == 0:
+                self._shares.narrow(running)
             meter.show(float(np.min(self.motion.number("clock"))), self._taken)
             if self._chooser and self._taken >= self._chooser.next_look and np.any(running):
                 self._look(self._taken, self._mark)
@@ -177,10 +189,10 @@ class Run:
             "chooser": self._chooser.notes() if self._chooser else None,
             "products": self._looking_products,
             "flushed": len(self._flushed),
-            "looked": self._direction is not None,
-            "width": self._width,
+            "looked": self._seen is not None,
+            "lanes": self._shares and self._shares.lanes,
         }
-        checkpoint.save(notes, (self.motion, self.kept, self._mark, self._direction, self._flushed))
+        checkpoint.save(notes, (self.motion, self._kept, self._mark, self._seen, self._flushed))
 
     def _resume(self, checkpoint: Checkpoint) -> None:
         if (stored := checkpoint.load()) is None:
@@ -192,12 +204,14 @@ class Run:
             self._chooser.recall(notes["chooser"])
             if self._chooser.solver is not before:
                 self._carry_on_with(self._chooser.solver)
-        self._width = notes["width"]
-        direction = self.motion.state if notes["looked"] else None
+        if self._shares:
+            self._shares.lanes = notes["lanes"]
+        seen, paused = self._looked_at(np.zeros(SAMPLE, int))
+        looked = (seen, paused.state) if notes["looked"] else None
         counts = np.zeros(self.motion.number("clock").shape, int)
-        flush = (counts, np.array(self.kept.clock), jax.tree.map(np.array, self.kept.y))
-        like = (self.motion, self.kept, self._mark, direction, [flush] * notes["flushed"])
-        self.motion, self.kept, self._mark, self._direction, self._flushed = filled(like)
+        flush = (counts, jax.tree.map(np.array, self._all_kept()))
+        like = (self.motion, self._kept, self._mark, looked, [flush] * notes["flushed"])
+        self.motion, self._kept, self._mark, self._seen, self._flushed = filled(like)
 
     def _carry_on_with(self, solver: type[dfx.AbstractSolver]) -> None:
         self._mount(solver())
@@ -217,24 +231,34 @@ class Run:
     def _advance(self, budget: int, to_spare: int = 0) -> None:
         how = (self._times, np.array(integrate.Orders(budget, to_spare)))
         before = np.array(self.motion.number("saved"))
-        count = before.size
-        if not self.ensemble:
-            self.motion, self.kept = integrate.advance(self._fixed, self.motion, self.kept, *how)
-        elif self._width == count:
-            everyone = np.arange(count)
-            self.motion, self.kept = integrate.advance(self._fixed, self.motion, self.kept, *how, everyone)
+        if self._shares is None:
+            self.motion, self._kept[0] = integrate.advance(self._fixed, self.motion, self._kept[0], *how)
         else:
-            members: Any = np.full(self._width, count)
-            running = np.flatnonzero(self._running())
-            members[: running.size] = running
-            some = integrate.pick(self.motion, members)
-            some, self.kept = integrate.advance(self._fixed, some, self.kept, *how, members)
-            self.motion = integrate.put((some, members), self.motion)
+            parts = self._shares.parts(self.motion)
+
+            def stepped(i: int, queue: np.ndarray) -> tuple[Paused, Kept]:
+                return integrate.advance(self._fixed, parts[i], self._kept[i], *how, queue)
+
+            queues = self._shares.queues(self._running())
+            if len(queues) > 1 and self._compiled != (program := (self._fixed.static, self._shares.lanes)):
+                # With nobody to step: else every thread would compile the program for itself.
+                parts[0], self._kept[0] = stepped(0, self._shares.queues(np.zeros_like(self._running()))[0])
+                self._compiled = program
+            done = self._shares.in_threads(stepped, queues)
+            motions, self._kept = map(list, zip(*done, strict=True))
+            self.motion = self._shares.whole(motions)
         self._fetch_numbers()
         if self._times is None:
             counts = (self.motion.number("saved") - before).astype(int)
-            copied = jax.tree.map(lambda x: np.array(on_host(x)), self.kept)
-            self._flushed.append((counts, copied.clock, copied.y))
+            self._flushed.append((counts, jax.tree.map(lambda x: np.array(on_host(x)), self._all_kept())))
+
+    def _all_kept(self) -> Kept:
+        return self._shares.whole(self._kept) if self._shares else self._kept[0]
+
+    def _attempts_of_call(self) -> int:
+        data = getattr(self.dynamics.problem.objective, "data", None)
+        work = self.dynamics.problem.size * (1 if data is None else data.n)
+        return min(LONGEST_CHUNK, max(1, WORK_OF_CALL // (max(work, LEAST_WORK) * int(np.sum(self._running())))))
 
     # The choice of solver.
 
@@ -260,25 +284,38 @@ class Run:
         # At its stability limit an explicit method's steps grow and are cut in turn: the last one alone may be any.
         step = np.maximum(self.motion.number("last_step"), moved["clock"] / np.maximum(moved["steps"], 1))
         if isinstance(self.solver, RKC):
-            rate = self.motion.solver_state.radius
+            decay = self._typical(on_host(self.motion.solver_state.radius))
         elif isinstance(self.solver, Explicit) and (felt := self._felt()) < SUSPECT * self.solver.stability_limit:
-            rate = felt / step
+            decay = self._typical(felt / step)
         else:
-            known = np.full(step.shape, self._direction is not None)
-            direction = self.motion.state if self._direction is None else self._direction
-            rate, self._direction, count = choice.stiffness(self._fixed, self.motion, direction, known)
-            self._looking_products += int(np.sum(on_host(count)))
+            decay = self._measured_decay()
         changed = self._chooser.look(
             attempts,
             tried=int(self._typical(moved["tried"])),
             span=self._typical(moved["clock"]),
             step=self._typical(step),
             work=int(self._typical(moved["work"])),
-            decay=self._typical(on_host(rate)),
+            decay=decay,
             remaining=self._typical(self.motion.number("end") - now["clock"]),
         )
         if changed:
             self._change_to(self._chooser.solver)
+
+    def _measured_decay(self) -> float:
+        """The fastest decay of the run, or of the typical one of a few members that run."""
+        running = np.flatnonzero(self._running())
+        seen, paused = self._looked_at(running[np.linspace(0, running.size - 1, SAMPLE).round().astype(int)])
+        # Which members were seen before, and the directions that their looks ended in.
+        before, direction = (np.full_like(seen, -1), paused.state) if self._seen is None else self._seen
+        rate, direction, count = choice.stiffness(self._fixed, paused, direction, seen == before)
+        self._seen = (seen, direction)
+        self._looking_products += int(np.sum(on_host(count)))
+        return float(np.median(on_host(rate)))
+
+    def _looked_at(self, members: np.ndarray) -> tuple[np.ndarray, Paused]:
+        """Some members of an ensemble, in their numbers and states; a single run as it is."""
+        paused = self.motion._replace(solver_state=None)
+        return (members, jax.tree.map(lambda x: on_host(x)[members], paused)) if self.ensemble else (_ONE, paused)
 
     def _felt(self) -> float:
         """h|λ| as the explicit steps felt it."""
@@ -315,31 +352,19 @@ class Run:
             "hessian_products": total("products") + self._looking_products if known else None,
         }
 
-    def rows(self) -> tuple[bool, list[tuple[np.ndarray, Any, np.ndarray]]]:
-        """Clock, states and dissipated energy of the start and of every row kept after it, one entry per member.
-
-        First, whether the start itself is to be kept.
-        """
+    def rows(self) -> Rows:
+        """The states kept."""
         start_is_kept = not isinstance(self._save, SaveAt) or bool(self._save.times[0] == 0.0)
-        structure = jax.tree.structure(self._start)
-        energy = self.motion.number("dissipated")
-        start = [*jax.tree.leaves(self._start), np.zeros_like(energy)]
-        end = [*map(on_host, jax.tree.leaves(self.motion.state)), energy]
-        if self._times is None:
-            pieces = [(counts, clock, jax.tree.leaves(y)) for counts, clock, y in self._flushed]
-        else:
-            saved = self.motion.number("saved").astype(int)
-            pieces = [(saved, on_host(self.kept.clock), [on_host(x) for x in jax.tree.leaves(self.kept.y)])]
-        rows = []
-        for member in np.ndindex(energy.shape):
-            last = self.motion.number("clock")[member]
-            kept = [(clock[member][: n[member]], [x[member][: n[member]] for x in y]) for n, clock, y in pieces]
-            clock = np.concatenate([np.zeros(1), *(clock for clock, _ in kept)])
-            parts = [[x[member][None] for x in start], *(y for _, y in kept)]
-            # The end goes last, where it is not kept already.
-            if clock[-1] != last or (clock.size == 1 and not start_is_kept):
-                clock = np.append(clock, last)
-                parts.append([x[member][None] for x in end])
-            *state, energies = (np.concatenate(leaves) for leaves in zip(*parts, strict=True))
-            rows.append((clock, jax.tree.unflatten(structure, state), energies))
-        return start_is_kept, rows
+
+        def row(clock: Any, state: PyTree, energy: Any) -> Row:
+            return jax.tree.map(on_host if self.ensemble else lambda x: on_host(x)[None], Row(clock, state, energy))
+
+        clock, energy = (self.motion.number(name) for name in ("clock", "dissipated"))
+        saved = self.motion.number("saved").astype(int)
+        pieces = [(saved, self._all_kept())] if self._times is not None or not self._flushed else self._flushed
+        counts, kept = one_after_another([(np.atleast_1d(n), row(kept.clock, *kept.y)) for n, kept in pieces])
+        start, end = (
+            row(np.zeros_like(clock), self._start, np.zeros_like(energy)),
+            row(clock, self.motion.state, energy),
+        )
+        return table(start, kept, counts, end, start_is_kept)

@@ -44,7 +44,7 @@ advance = Run._advance
 
 def watched(self: Run, *orders: int) -> None:
     advance(self, *orders)
-    carried.append(is_spread(self.motion.state) and is_spread(self.kept.y.state))
+    carried.append(is_spread(self.motion.state) and is_spread(self._kept[0].y.state))
 
 
 Run._advance = watched

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from gfsim.workbench.parallel import in_parallel
+from gfsim.parallel import in_parallel
 from gfsim.workbench.scenario import aloud
 
 

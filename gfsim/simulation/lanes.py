@@ -1,0 +1,83 @@
+"""How the members of an ensemble share a machine: which of them are stepped together, and where."""
+
+import functools
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Bool, Int, PyTree
+
+from gfsim.parallel import in_parallel
+from gfsim.placement import on_host
+
+# As many members as keep what their steps hold in a processor's own memory, and operations longer than their calls.
+LANES, NUMBERS_IN_LANES = 32, 2**12
+# An accelerator works on all of its lanes at once.
+LANES_OF_ACCELERATOR = 4096
+# A slice has work for its lanes, and an ensemble slices for many cores.
+LANES_OF_SLICE, SLICES = 8, 64
+# When no slice has more than this share of its lanes in use, there are as few lanes as members: each new number
+# compiles once, which only long runs repay.
+NARROW_BELOW = 0.25
+
+
+class Shares:
+    """An ensemble in slices, on which threads work at the same time. Of a slice as many members are stepped together as
+    it has lanes; a lane whose member has ended takes the slice's next one.
+
+    Members do not touch each other. With whom one is stepped may change its last bits, though, so that all here is
+    decided by counts, never by time or by the cores there are: a run repeats and resumes bit for bit.
+    """
+
+    def __init__(self, members: int, size: int):
+        self._members = members
+        if jax.default_backend() == "cpu":
+            self.lanes = min(members, LANES, max(8, 1 << max(0, (NUMBERS_IN_LANES // size).bit_length() - 1)))
+            count = min(SLICES, -(-members // (LANES_OF_SLICE * self.lanes)))
+        else:
+            self.lanes, count = min(members, LANES_OF_ACCELERATOR), 1
+        self._each = -(-members // count)
+        self.slices = [(start, min(start + self._each, members)) for start in range(0, members, self._each)]
+
+    def parts(self, whole: PyTree) -> list[PyTree]:
+        """What belongs to each slice; the last is filled up, so that all share one program."""
+        if len(self.slices) == 1:
+            return [whole]
+
+        def part(x: Any, start: int, end: int) -> np.ndarray:
+            own = on_host(x)[start:end]
+            return np.concatenate([own, np.repeat(own[-1:], self._each - (end - start), axis=0)])
+
+        return [jax.tree.map(lambda x: part(x, *bounds), whole) for bounds in self.slices]  # noqa: B023
+
+    def whole(self, parts: list[PyTree]) -> PyTree:
+        """The slices put together again."""
+        if len(parts) == 1:
+            return parts[0]
+        return jax.tree.map(lambda *x: np.concatenate([on_host(own) for own in x])[: self._members], *parts)
+
+    def queues(self, running: Bool[np.ndarray, " members"]) -> list[Int[np.ndarray, "waves lanes"]]:
+        """For each slice which of its members are to be stepped, in rows as long as there are lanes, filled up with a
+        number that stands for none."""
+        queues = []
+        for start, end in self.slices:
+            queue = np.full(-(-self._each // self.lanes) * self.lanes, self._each)
+            own = np.flatnonzero(running[start:end])
+            queue[: own.size] = own
+            queues.append(queue.reshape(-1, self.lanes))
+        return queues
+
+    def narrow(self, running: Bool[np.ndarray, " members"]) -> None:
+        """Give up lanes that would idle."""
+        most = max(int(np.sum(running[start:end])) for start, end in self.slices)
+        if most <= NARROW_BELOW * self.lanes:
+            self.lanes = max(1, most)
+
+    def in_threads(self, call: Callable[[int, np.ndarray], PyTree], queues: Sequence[np.ndarray]) -> list[PyTree]:
+        """call(slice, queue) of every slice, one on each core at a time."""
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        # Calls whose results are not waited for run one after the other.
+        jobs = [functools.partial(lambda *a: jax.block_until_ready(call(*a)), *it) for it in enumerate(queues)]
+        return in_parallel(jobs, cores) if len(jobs) > 1 else [job() for job in jobs]

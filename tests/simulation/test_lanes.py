@@ -1,0 +1,168 @@
+"""Members of an ensemble share lanes and threads, and those that have ended are no longer stepped."""
+
+import diffrax as dfx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import gfsim as gf
+from gfsim.simulation import integrate, lanes
+from gfsim.simulation.lanes import Shares
+
+STIFF = 1e4
+ADVANCE = integrate.advance
+
+
+def stiff_ensemble(save=None, checkpoint=None):
+    """x decays at the rate 1e4, which limits the steps of an explicit solver; in two members y does at the rate 1, to
+    the very end."""
+    problem = gf.Problem.from_loss(lambda p: 0.5 * (STIFF * p[0] ** 2 + p[1] ** 2), jnp.zeros(2))
+    starts = np.column_stack([np.ones(16), np.where(np.arange(16) % 8 == 5, 1.0, 0.0)])
+    until = gf.events.loss_below(1e-6)
+    return gf.simulate(
+        gf.GradientFlow(problem), starts, 1.0, save=save, until=until, solver=dfx.Tsit5(), checkpoint=checkpoint
+    )
+
+
+@pytest.fixture
+def widths(monkeypatch) -> list[int]:
+    """How many members each call of the compiled loop steps at once."""
+    seen = []
+    advance = integrate.advance
+
+    def watched(fixed, motion, kept, times, orders, queue=None):
+        seen.append(1 if queue is None else queue.shape[1])
+        return advance(fixed, motion, kept, times, orders, queue)
+
+    monkeypatch.setattr(integrate, "advance", watched)
+    return seen
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("save", [gf.linear_spaced(0.25, 1, 4), gf.every_step()])
+def test_the_last_members_go_on_alone(widths, save):
+    run = stiff_ensemble(save)
+    long = [5, 13]
+    assert {16, 2} == set(widths)
+    assert [o.value for o in run.outcome] == ["reached_end" if i in long else "event:loss_below" for i in range(16)]
+    for member in long:
+        own = run.valid[member]
+        np.testing.assert_allclose(run.theta[member, own, 1], np.exp(-run.t[member, own]), rtol=2e-6)
+        assert run.t[member, own][-1] == 1.0
+        assert own.sum() == (4 if not isinstance(save, type(gf.every_step())) else own.sum()) > 3
+    # The others end where their loss says, as if alone.
+    problem = gf.Problem.from_loss(lambda p: 0.5 * (STIFF * p[0] ** 2 + p[1] ** 2), jnp.zeros(2))
+    alone = np.array([1.0, 0.0])
+    single = gf.simulate(gf.GradientFlow(problem), alone, 1.0, until=gf.events.loss_below(1e-6), solver=dfx.Tsit5())
+    np.testing.assert_allclose(run.t[0, -1], single.t[-1], rtol=1e-9)
+
+
+@pytest.mark.slow
+def test_a_narrowed_run_resumes_bit_for_bit(tmp_path, monkeypatch):
+    monkeypatch.setattr("gfsim.simulation.checkpoint.INTERVAL", 0.0)
+    whole = stiff_ensemble(checkpoint=tmp_path / "whole")
+    calls = 0
+    advance = integrate.advance
+
+    def killed(fixed, motion, kept, times, orders, queue):
+        nonlocal calls
+        calls += queue.shape[1] == 2
+        if calls == 1:
+            raise KeyboardInterrupt
+        return advance(fixed, motion, kept, times, orders, queue)
+
+    monkeypatch.setattr(integrate, "advance", killed)
+    with pytest.raises(KeyboardInterrupt):
+        stiff_ensemble(checkpoint=tmp_path / "killed")
+    monkeypatch.setattr(integrate, "advance", advance)
+    resumed = stiff_ensemble(checkpoint=tmp_path / "killed")
+    jax.tree.map(np.testing.assert_array_equal, (whole.t, whole.theta), (resumed.t, resumed.theta))
+
+
+@pytest.fixture
+def narrow(monkeypatch):
+    """Two lanes, and slices of four members."""
+    monkeypatch.setattr(lanes, "LANES", 2)
+    monkeypatch.setattr(lanes, "LANES_OF_SLICE", 2)
+
+
+COUNT = 11
+# Members take 5 to some 150 steps.
+RATES = np.geomspace(1.0, 100.0, COUNT)
+
+
+def decay(checkpoint=None, **options):
+    problem = gf.Problem.from_loss(lambda p: 0.5 * p[0] * p[1] ** 2, jnp.zeros(2))
+    starts = np.column_stack([RATES, RATES])
+    return gf.simulate(gf.GradientFlow(problem), starts, 1.0, rtol=1e-8, checkpoint=checkpoint, **options)
+
+
+@pytest.mark.parametrize("save", [None, gf.linear_spaced(0, 1, 5), gf.log_spaced(1e-3, 1, 7), gf.every_step()])
+def test_lanes_change_no_result(narrow, monkeypatch, save):
+    """Eleven members on two lanes of three slices are as on lanes of their own: same steps, states, rows and ends."""
+    options = {"save": save, "solver": dfx.Tsit5(), "until": gf.events.loss_below(0.1)}
+    shared = decay(**options)
+    monkeypatch.setattr(lanes, "LANES", COUNT)
+    together = decay(**options)
+    assert {o.value for o in together.outcome} == {"reached_end", "event:loss_below"}
+    assert shared.outcome == together.outcome
+    for count in ("steps", "rejected", "gradients"):
+        assert shared.stats[count] == together.stats[count]
+    np.testing.assert_array_equal(shared.valid, together.valid)
+    np.testing.assert_allclose(shared.t, together.t, rtol=1e-13)
+    np.testing.assert_allclose(shared.theta, together.theta, rtol=1e-12)
+    np.testing.assert_allclose(shared.dissipated, together.dissipated, rtol=1e-9)
+
+
+def test_members_of_lanes_follow_their_equation(narrow):
+    """The flow of p q²/2 conserves p² − q²/2 = c², so that p' = c² − p² and p = c coth(ct + arcoth(p₀/c))."""
+    run = decay(save=gf.linear_spaced(0, 1, 5))
+    c = RATES[:, None] / np.sqrt(2)
+    p = c / np.tanh(c * run.t + np.arctanh(1 / np.sqrt(2)))
+    np.testing.assert_allclose(run.theta[:, :, 0], p, rtol=1e-6)
+    np.testing.assert_allclose(run.theta[:, :, 1] ** 2 / 2, p**2 - c**2, atol=1e-6 * float(np.max(c**2)))
+
+
+def test_a_step_budget_is_each_members_own(narrow):
+    run = decay(max_steps=7, solver=dfx.Tsit5())
+    assert {o.value for o in run.outcome} == {"max_steps"}
+    assert run.stats["steps"] + run.stats["rejected"] == 7 * COUNT
+
+
+def test_the_threads_share_one_program(narrow, widths):
+    decay(solver=dfx.Tsit5())
+    programs = ADVANCE._program._cache_size()
+    del widths[:]
+    decay(solver=dfx.Tsit5(), max_steps=20)
+    # One call for each of three slices of at most four members, before them one in which nobody is stepped.
+    assert widths == [2, 2, 2, 2]
+    assert ADVANCE._program._cache_size() == programs
+
+
+def test_the_cores_change_no_bit(narrow, monkeypatch):
+    runs = []
+    for cores in ({0}, {0, 1, 2}):
+        monkeypatch.setattr(lanes.os, "sched_getaffinity", lambda _, cores=cores: cores, raising=False)
+        runs.append(decay(save=gf.linear_spaced(0, 1, 5)))
+    jax.tree.map(np.testing.assert_array_equal, (runs[0].t, runs[0].theta), (runs[1].t, runs[1].theta))
+
+
+def test_slices_hold_every_member_once():
+    for members in (1, 7, 256, 257, 1000, 100_000):
+        shares = Shares(members, 100)
+        running = np.random.default_rng(members).random(members) < 0.7
+        queued = []
+        for (start, end), queue in zip(shares.slices, shares.queues(running), strict=True):
+            own = queue[queue < end - start]
+            assert np.all(queue[queue >= end - start] >= end - start)
+            queued.extend(start + own)
+        np.testing.assert_array_equal(queued, np.flatnonzero(running))
+        assert len(shares.slices) <= lanes.SLICES
+        whole = {"a": np.arange(members), "b": np.random.default_rng(0).random((members, 3))}
+        jax.tree.map(np.testing.assert_array_equal, shares.whole(shares.parts(whole)), whole)
+
+
+def test_lanes_are_fewer_the_larger_a_member():
+    assert [Shares(10_000, size).lanes for size in (10, 100, 200, 1000, 100_000)] == [32, 32, 16, 8, 8]
+    assert Shares(3, 10).lanes == 3
