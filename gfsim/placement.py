@@ -14,6 +14,8 @@ def is_spread(x: Any) -> TypeGuard[jax.Array]:
 
 def on_host(x: Any) -> np.ndarray:
     """The whole of an array, on the host of every process that holds a part of it; not to be written to."""
+    if isinstance(x, np.ndarray):
+        return x
     if isinstance(x, jax.Array) and not x.is_fully_addressable and not x.is_fully_replicated:
         from jax.experimental.multihost_utils import process_allgather
 

@@ -91,7 +91,6 @@ class Run:
         self.used = [(0.0, type(solver).__name__)]
         self._mount(solver)
         self._seen: tuple[np.ndarray, Any] | None = None
-        self._compiled: Any = None
         self._looking_products = 0
         self._begin(theta0, t1)
 
@@ -234,17 +233,10 @@ class Run:
         if self._shares is None:
             self.motion, self._kept[0] = integrate.advance(self._fixed, self.motion, self._kept[0], *how)
         else:
-            parts = self._shares.parts(self.motion)
-
-            def stepped(i: int, queue: np.ndarray) -> tuple[Paused, Kept]:
-                return integrate.advance(self._fixed, parts[i], self._kept[i], *how, queue)
-
-            queues = self._shares.queues(self._running())
-            if len(queues) > 1 and self._compiled != (program := (self._fixed.static, self._shares.lanes)):
-                # With nobody to step: else every thread would compile the program for itself.
-                parts[0], self._kept[0] = stepped(0, self._shares.queues(np.zeros_like(self._running()))[0])
-                self._compiled = program
-            done = self._shares.in_threads(stepped, queues)
+            parts, queues = self._shares.parts(self.motion), self._shares.queues(self._running())
+            done = self._shares.in_threads(
+                lambda i, queue: integrate.advance(self._fixed, parts[i], self._kept[i], *how, queue), queues
+            )
             motions, self._kept = map(list, zip(*done, strict=True))
             self.motion = self._shares.whole(motions)
         self._fetch_numbers()

@@ -11,7 +11,6 @@ from gfsim.simulation import integrate, lanes
 from gfsim.simulation.lanes import Shares
 
 STIFF = 1e4
-ADVANCE = integrate.advance
 
 
 def stiff_ensemble(save=None, checkpoint=None):
@@ -130,14 +129,12 @@ def test_a_step_budget_is_each_members_own(narrow):
     assert run.stats["steps"] + run.stats["rejected"] == 7 * COUNT
 
 
-def test_the_threads_share_one_program(narrow, widths):
-    decay(solver=dfx.Tsit5())
-    programs = ADVANCE._program._cache_size()
-    del widths[:]
-    decay(solver=dfx.Tsit5(), max_steps=20)
-    # One call for each of three slices of at most four members, before them one in which nobody is stepped.
-    assert widths == [2, 2, 2, 2]
-    assert ADVANCE._program._cache_size() == programs
+def test_the_threads_share_one_program(narrow, widths, count_compilations):
+    with count_compilations() as compiled:
+        decay(solver=dfx.Tsit5(), max_steps=20)
+    # One call for each of three slices of at most four members.
+    assert widths == [2, 2, 2]
+    assert compiled.count("jit(advance)") == 1
 
 
 def test_the_cores_change_no_bit(narrow, monkeypatch):

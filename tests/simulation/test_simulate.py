@@ -323,7 +323,7 @@ def test_work_is_counted_exactly():
         assert len(calls) == stats["gradients"] + stats["hessian_products"] + 2
 
 
-def test_another_start_end_or_tolerance_compiles_nothing(systems):
+def test_another_start_end_or_tolerance_compiles_nothing(systems, count_compilations):
     system = systems["quadratic"]
     flow = gf.GradientFlow(system.problem)
 
@@ -340,7 +340,7 @@ def test_another_start_end_or_tolerance_compiles_nothing(systems):
 
 
 @pytest.mark.parametrize("solver", [dfx.Tsit5(), RKC(), BDF()], ids=lambda solver: type(solver).__name__)
-def test_a_long_run_at_a_tight_tolerance_compiles_nothing_that_a_short_one_did_not(systems, solver):
+def test_a_long_run_at_a_tight_tolerance_compiles_nothing_that_a_short_one_did_not(systems, solver, count_compilations):
     system = systems["quadratic"]
     flow = gf.GradientFlow(system.problem)
     gf.simulate(flow, system.start, 1e-3, solver=solver, rtol=1e-3)
@@ -349,24 +349,6 @@ def test_a_long_run_at_a_tight_tolerance_compiles_nothing_that_a_short_one_did_n
     # More steps than one call of the compiled loop takes.
     assert stats["steps"] > 64
     assert compiled == []
-
-
-class count_compilations:
-    """The names of the functions that JAX compiles inside the block."""
-
-    def __enter__(self) -> list[str]:
-        self.names: list[str] = []
-
-        def listen(event: str, seconds: float, **details) -> None:
-            if event == "/jax/core/compile/backend_compile_duration" and self.listening:
-                self.names.append(str(details.get("fun_name")))
-
-        self.listening = True
-        jax.monitoring.register_event_duration_secs_listener(listen)
-        return self.names
-
-    def __exit__(self, *error) -> None:
-        self.listening = False
 
 
 def test_observables_at_the_saved_states(systems):
