@@ -87,7 +87,7 @@ if jax.process_count() == 1:
             file = Path(folder) / ("whole" if not ends else "resumed")
             try:
                 run = gf.simulate(
-                    gf.GradientFlow(shared), placed(start, split), 500.0, save=save, rtol=1e-10, checkpoint=file
+                    gf.GradientFlow(shared), placed(start, split), 50.0, save=save, rtol=1e-10, checkpoint=file
                 )
                 ends.append(np.asarray(run.theta))
             except Interrupted:
