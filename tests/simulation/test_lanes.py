@@ -145,6 +145,33 @@ def test_the_cores_change_no_bit(narrow, monkeypatch):
     jax.tree.map(np.testing.assert_array_equal, (runs[0].t, runs[0].theta), (runs[1].t, runs[1].theta))
 
 
+@pytest.mark.parametrize("save", [None, gf.every_step()])
+def test_slices_resume_bit_for_bit(narrow, tmp_path, monkeypatch, save):
+    monkeypatch.setattr("gfsim.simulation.checkpoint.INTERVAL", 0.0)
+    problem = gf.Problem.from_loss(lambda p: 0.5 * p[0] * p[1] ** 2, jnp.zeros(2))
+    starts = np.column_stack([RATES, RATES])
+    call = lambda path: gf.simulate(  # noqa: E731
+        gf.GradientFlow(problem), starts, 1.0, rtol=1e-10, save=save, checkpoint=tmp_path / path
+    )
+    whole, advance, calls = call("whole"), integrate.advance, 0
+
+    def killed(*arguments):
+        nonlocal calls
+        calls += 1
+        # In the middle of the second round over three slices.
+        if calls == 5:
+            raise KeyboardInterrupt
+        return advance(*arguments)
+
+    monkeypatch.setattr(integrate, "advance", killed)
+    with pytest.raises(KeyboardInterrupt):
+        call("killed")
+    monkeypatch.setattr(integrate, "advance", advance)
+    resumed = call("killed")
+    jax.tree.map(np.testing.assert_array_equal, (whole.t, whole.theta), (resumed.t, resumed.theta))
+    assert resumed.stats["gradients"] == whole.stats["gradients"]
+
+
 def test_slices_hold_every_member_once():
     for members in (1, 7, 256, 257, 1000, 100_000):
         shares = Shares(members, 100)
