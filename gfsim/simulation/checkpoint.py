@@ -102,6 +102,8 @@ class Checkpoint:
     def __init__(self, path: str | os.PathLike | None, *arguments: PyTree):
         if path is not None and not isinstance(path, str | os.PathLike):
             raise TypeError(f"checkpoint must be the path of a file, was {path!r}")
+        if path is not None and Path(path).is_dir():
+            raise ValueError(f"checkpoint must be the path of a file, was the folder {str(path)!r}")
         folder = _folder.get()
         self._path = Path(path) if path is not None else None
         if self._path is not None or folder is not None:

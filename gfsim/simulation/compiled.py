@@ -62,6 +62,10 @@ class Compiled:
     def __call__(self, fixed: Fixed, *arguments: Any) -> Any:
         return self._program(fixed.static, fixed.arrays, *arguments)
 
+    def eval_shape(self, fixed: Fixed, *arguments: Any) -> Any:
+        """What the result would be, without computing it."""
+        return self._program.eval_shape(fixed.static, fixed.arrays, *arguments)
+
     def lower(self, fixed: Fixed, *arguments: Any) -> Any:
         """The program for these arguments, before it is compiled."""
         return self._program.lower(fixed.static, fixed.arrays, *arguments)

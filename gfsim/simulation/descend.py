@@ -193,7 +193,9 @@ class DescentRun:
         kept = kept.reshape(*lead[:1], *kept.shape[-2:])[:, first:]
         clock = np.broadcast_to(marks[first:], kept.shape[:2])
         start = self.start.reshape(lead)
-        return table(row(np.zeros(lead[0]), start), row(clock, kept), saved - first, row(last, end), start_is_kept)
+        return table(
+            row(np.zeros(lead[0]), start), row(clock, kept), np.maximum(saved - first, 0), row(last, end), start_is_kept
+        )
 
     def _theta(self, state: PyTree) -> Float[np.ndarray, "members P"]:
         parameters = jax.vmap(self.dynamics.parameters) if self.ensemble else self.dynamics.parameters

@@ -144,7 +144,8 @@ class Run:
 
     def go(self, max_steps: int, meter: LogTimeMeter, checkpoint: Checkpoint) -> None:
         """Advance until every member has ended, from the checkpoint where there is one."""
-        self._taken, chunk = 0, 64
+        # An ensemble's calls are as long as its work says: with whom a member is stepped is the same after a resume.
+        self._taken, chunk = 0, LONGEST_CHUNK if self.ensemble else 64
         self._mark = self._marks()
         self._resume(checkpoint)
         while np.any(self._running()) and self._taken < max_steps:
@@ -164,7 +165,7 @@ class Run:
             self._advance(budget, to_spare)
             self._taken += int(np.max(self._attempts() - before, initial=1))
             # Chunks of about a fifth of a second keep the meter alive without costing throughput.
-            if self.ensemble or time.perf_counter() - began < 0.2:
+            if time.perf_counter() - began < 0.2:
                 chunk = min(2 * chunk, LONGEST_CHUNK)
             running = self._running()
             if self._shares and self._taken % NARROW_EVERY == 0:
@@ -187,7 +188,7 @@ class Run:
             "used": self.used,
             "chooser": self._chooser.notes() if self._chooser else None,
             "products": self._looking_products,
-            "flushed": len(self._flushed),
+            "flushed": [int(np.max(counts)) for counts, _ in self._flushed],
             "looked": self._seen is not None,
             "lanes": self._shares and self._shares.lanes,
         }
@@ -208,8 +209,8 @@ class Run:
         seen, paused = self._looked_at(np.zeros(SAMPLE, int))
         looked = (seen, paused.state) if notes["looked"] else None
         counts = np.zeros(self.motion.number("clock").shape, int)
-        flush = (counts, jax.tree.map(np.array, self._all_kept()))
-        like = (self.motion, self._kept, self._mark, looked, [flush] * notes["flushed"])
+        flushed = [(counts, self._filled(slots)) for slots in notes["flushed"]]
+        like = (self.motion, self._kept, self._mark, looked, flushed)
         self.motion, self._kept, self._mark, self._seen, self._flushed = filled(like)
 
     def _carry_on_with(self, solver: type[dfx.AbstractSolver]) -> None:
@@ -242,15 +243,22 @@ class Run:
         self._fetch_numbers()
         if self._times is None:
             counts = (self.motion.number("saved") - before).astype(int)
-            self._flushed.append((counts, jax.tree.map(lambda x: np.array(on_host(x)), self._all_kept())))
+            self._flushed.append((counts, self._filled(int(np.max(counts)))))
 
     def _all_kept(self) -> Kept:
         return self._shares.whole(self._kept) if self._shares else self._kept[0]
 
+    def _filled(self, slots: int) -> Kept:
+        """A copy of the first slots of what is kept."""
+        first = (slice(None), slice(slots)) if self.ensemble else slice(slots)
+        return jax.tree.map(lambda x: np.array(on_host(x)[first]), self._all_kept())
+
     def _attempts_of_call(self) -> int:
         data = getattr(self.dynamics.problem.objective, "data", None)
         work = self.dynamics.problem.size * (1 if data is None else data.n)
-        return min(LONGEST_CHUNK, max(1, WORK_OF_CALL // (max(work, LEAST_WORK) * int(np.sum(self._running())))))
+        # No member may run out of slots: its attempts are counted as those of all.
+        most = EVERY_STEP_SLOTS if self._times is None else LONGEST_CHUNK
+        return min(most, max(1, WORK_OF_CALL // (max(work, LEAST_WORK) * int(np.sum(self._running())))))
 
     # The choice of solver.
 

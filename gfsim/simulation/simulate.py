@@ -20,14 +20,14 @@ from gfsim.problems.checks import positive_integer, real_number
 from gfsim.problems.problem import Problem
 from gfsim.simulation.assemble import Observable, assembled
 from gfsim.simulation.checkpoint import Checkpoint
-from gfsim.simulation.compiled import Fixed
+from gfsim.simulation.compiled import Compiled, Fixed
 from gfsim.simulation.descend import DescentRun
 from gfsim.simulation.events import AbstractEvent, AnyOf, as_tuple, series_diverges
 from gfsim.simulation.progress import LogTimeMeter
 from gfsim.simulation.run import Run
 from gfsim.simulation.save import EveryStep, SaveAt
 from gfsim.simulation.step_control import Tolerance
-from gfsim.simulation.trajectory import Trajectory
+from gfsim.simulation.trajectory import OWN_NAMES, Trajectory
 
 # Below this a step's error is rounding.
 SMALLEST_RTOL = 1e-14
@@ -53,11 +53,12 @@ def simulate(
     **Arguments:**
 
     - `dynamics`: a flow or a descent; `theta0`, `t1`, `save` and the result's `t` are in its own state and clock. A
-      descent takes round(t1/η) steps and keeps the iterates nearest to the times of `save`.
+      descent takes round(t1/η) steps, at least one, and keeps the iterates nearest to the times of `save`.
     - `theta0`: shape (P,), or (B, P) for an ensemble of B runs with their own step sizes, events and outcomes. A JAX
       array spread over several devices keeps its `jax.sharding`, and the run's states take it.
     - `save`: `log_spaced`, `linear_spaced` or `every_step`; without it the start and the end are kept.
-    - `observe`: functions f(problem, θ), evaluated at the kept states; module-level functions compile once.
+    - `observe`: functions f(problem, θ), evaluated at the kept states; module-level functions compile once. Their names
+      may not be those of a trajectory's own arrays.
     - `until`: an event of `gfsim.events`, or several joined with `|`; one true at the start ends the run there.
     - `solver`: a diffrax solver with an error estimate; None chooses by measured stiffness, during the run too. Like
       `rtol` and `atol` it is for flows alone.
@@ -75,18 +76,18 @@ def simulate(
     if not isinstance(dynamics, (AbstractFlow, AbstractDescent)):
         raise TypeError(
             "dynamics must be a flow or a descent such as gfsim.GradientFlow or gfsim.GradientDescent, "
-            f"was {type(dynamics).__name__}"
+            f"was {_kind(dynamics)}"
         )
     start = _checked_start(dynamics.problem, theta0)
     _check_numbers(t1, rtol, atol, max_steps)
     if solver is not None and not isinstance(solver, dfx.AbstractAdaptiveSolver):
-        raise TypeError(f"solver must be a diffrax solver with an error estimate, was {type(solver).__name__}")
+        raise TypeError(f"solver must be a diffrax solver with an error estimate, was {_kind(solver)}")
     if save is not None and not isinstance(save, (SaveAt, EveryStep)):
         raise TypeError(f"save must come from log_spaced, linear_spaced or every_step, was {type(save).__name__}")
     events = as_tuple(until)
     if isinstance(dynamics, ModifiedFlow):
         events = (*events, _checked_series(dynamics, start))
-    observers = _checked_observers(observe)
+    observers = _checked_observers(observe, dynamics.problem)
     began = time.perf_counter()
 
     kept = Checkpoint(checkpoint, dynamics, start, t1, save, events, solver, rtol, atol, max_steps)
@@ -193,16 +194,36 @@ def _check_numbers(t1: float, rtol: float, atol: float | None, max_steps: int) -
     positive_integer("max_steps", max_steps)
 
 
-def _checked_observers(observe: Mapping[str, Observable] | None) -> dict[str, Observable]:
+def _kind(value: object) -> str:
+    return f"the class {value.__name__} itself" if isinstance(value, type) else type(value).__name__
+
+
+@Compiled
+def _observed(fixed: tuple[Problem, Observable], theta: Array) -> Array:
+    problem, function = fixed
+    return jnp.asarray(function(problem, theta))
+
+
+def _checked_observers(observe: Mapping[str, Observable] | None, problem: Problem) -> dict[str, Observable]:
     if observe is not None and not isinstance(observe, Mapping):
         raise TypeError(f"observe must map names to functions f(problem, theta), was {observe!r}")
     observers = dict(observe or {})
     for name, function in observers.items():
+        if not isinstance(name, str) or name in OWN_NAMES:
+            raise ValueError(f"observe must name what it measures by a string other than {OWN_NAMES}, was {name!r}")
         if not callable(function):
             raise TypeError(f"observe[{name!r}] must be a function f(problem, theta), was {function!r}")
+        # Rows are measured after the solve, which an error there would lose.
         try:
-            Fixed(function)
+            fixed = Fixed(problem, function)
         except TypeError as error:
-            # Rows are measured after the solve, which would be lost.
             raise TypeError(f"observe[{name!r}] must be hashable, as functions are, was {function!r}") from error
+        try:
+            _observed.eval_shape(fixed, problem.theta)
+        except Exception as error:
+            first = str(error).partition("\n")[0]
+            raise ValueError(
+                f"observe[{name!r}] must be a function f(problem, theta) of JAX's operations with an array as value, "
+                f"was {function!r}, which raised {type(error).__name__}: {first}"
+            ) from error
     return observers

@@ -13,6 +13,9 @@ from gfsim.simulation.outcome import Outcome
 if TYPE_CHECKING:
     import xarray
 
+# Arrays and dimensions of `Trajectory.to_xarray`, beside which what is observed keeps its own name.
+OWN_NAMES = ("t", "log_t", "theta", "valid", "potential", "dissipated", "time", "member", "parameter")
+
 
 @dataclass(frozen=True, repr=False)
 class Trajectory:

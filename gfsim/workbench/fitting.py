@@ -41,7 +41,7 @@ def fit_record(command: Fit) -> tuple[list[Law], list[Path]]:
     from gfsim.verification.scaling import bootstrap_fit
 
     record = load_record(command.record)
-    if record.get("identity") is None:
+    if not {"identity", "status", "seed"} <= set(record.variables):
         raise ValueError(f"record must be one of gfsim sweep, was {str(command.record)!r}")
     record = record.isel(run=record["status"].values == "done")
     x, y = (_numbers(record, name) for name in (command.x, command.y))

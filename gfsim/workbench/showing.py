@@ -26,7 +26,8 @@ def write_page(command: View) -> Path:
 def write_film(command: Animate) -> Path:
     """Writes the film and returns its path.
 
-    Raises `ValueError` for a file that is no record or holds nothing that runs, and where ffmpeg is not installed.
+    Raises `ValueError` for a file that is no record or holds nothing that runs, for an `out` of another format, and
+    where ffmpeg is not installed.
     """
     import matplotlib as mpl
 
@@ -37,10 +38,12 @@ def write_film(command: Animate) -> Path:
 
     if command.form == "mp4" and shutil.which("ffmpeg") is None:
         raise ValueError("format must be gif where ffmpeg is not installed (apt-get install ffmpeg), was mp4")
-    animation = film(load_record(command.record), command.clock, command.frames)
     path = command.out or command.record.with_suffix(f".{command.form}")
+    if path.suffix != f".{command.form}":
+        raise ValueError(f"out must end in .{command.form}, as format says, was {str(path)!r}")
+    animation = film(load_record(command.record), command.clock, command.frames)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole(path.with_suffix(f".{command.form}")) as unfinished:
+    with whole(path) as unfinished:
         animation.save(unfinished, writer="pillow" if command.form == "gif" else "ffmpeg", fps=20)
     pyplot.close("all")
-    return path.with_suffix(f".{command.form}")
+    return path

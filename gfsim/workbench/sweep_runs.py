@@ -125,6 +125,7 @@ def with_claims(scenario: Scenario, data: "xarray.Dataset") -> "xarray.Dataset":
         return data
     columns = {
         "claim_source": np.array([claim.source for claim in claims], dtype=object),
+        "claim_relation": np.array([claim.relation for claim in claims], dtype=object),
         "claim_predicted": [claim.predicted for claim in claims],
         "claim_measured": [claim.measured for claim in claims],
         "claim_holds": [float(claim.holds) for claim in claims],

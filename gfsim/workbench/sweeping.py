@@ -15,6 +15,7 @@ from gfsim.workbench.scenario import Scenario
 from gfsim.workbench.store import DONE, FAILED, Store
 from gfsim.workbench.sweep import chunks, code_of, described, identity
 from gfsim.workbench.sweep_runs import Engine, Job, Progress, Run, in_process
+from gfsim.workbench.table import SIGN
 
 if TYPE_CHECKING:
     import xarray
@@ -54,6 +55,7 @@ class Swept:
                     {
                         "name": name,
                         "source": str(one["claim_source"].values[made][0]),
+                        "relation": str(one["claim_relation"].values[made][0]),
                         "predicted": float(np.median(one["claim_predicted"].values[made])),
                         "measured": float(np.median(one["claim_measured"].values[made])),
                         "runs": int(np.sum(made)),
@@ -144,7 +146,7 @@ def summary_table(swept: Swept) -> "Table":
         table.add_column(column, justify="right", no_wrap=True)
     for entry in swept.claims():
         holds = Text(f"{entry['holds']} of {entry['runs']}", "green" if entry["holds"] == entry["runs"] else "bold red")
-        numbers = f"{entry['predicted']:.6g}", f"{entry['measured']:.6g}"
+        numbers = f"{SIGN[entry['relation']]} {entry['predicted']:.6g}", f"{entry['measured']:.6g}"
         table.add_row(Text(entry["name"]), Text(entry["source"]), *numbers, holds)
     return table
 

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
     from gfsim.verification.claims import Claim
 
-_SIGN = {"close": "=", "at_most": "≤", "at_least": "≥"}
+SIGN = {"close": "=", "at_most": "≤", "at_least": "≥"}
 _TEX_SIGN = {"close": "=", "at_most": r"\le", "at_least": r"\ge"}
 _TEX_SPECIAL = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
@@ -64,7 +64,7 @@ def claim_table(verdicts: list[Verdict]) -> "Table":
         table.add_row(
             Text(claim.name),
             Text(claim.source),
-            f"{_SIGN[claim.relation]} {claim.predicted:.6g}",
+            f"{SIGN[claim.relation]} {claim.predicted:.6g}",
             f"{claim.measured:.6g}",
             tolerance(claim),
             *([] if verdict.moved is None else [f"{verdict.moved:.2g}"]),

@@ -1,6 +1,7 @@
 """The page of a record in a real browser, and the film."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -189,3 +190,5 @@ def test_a_film_is_written_whole(record, capsys, monkeypatch):
     assert main(["animate", str(record), "--format", "mp4"]) == 2
     assert "apt-get install ffmpeg), was mp4" in capsys.readouterr().err
     assert not record.with_suffix(".mp4").exists()
+    assert main(["animate", str(record), "--out", str(record.with_suffix(".png"))]) == 2
+    assert re.fullmatch(r"gfsim: out must end in \.gif, as format says, was .*\.png'\n", capsys.readouterr().err)

@@ -176,3 +176,20 @@ def test_bad_descents(classifier, make, error, message):
 def test_a_solver_is_refused(quadratic):
     with pytest.raises(ValueError, match="solver must be left out for a descent"):
         gf.simulate(gf.GradientDescent(quadratic, 0.1), quadratic.theta, 1.0, solver=gf.solvers.RKC())
+
+
+@pytest.mark.parametrize("ensemble", [False, True])
+def test_an_end_at_the_start_is_the_only_row(ensemble):
+    """The one mark is the start, and the event holds there: nothing else is kept."""
+    problem = gf.Problem.from_loss(lambda p: 0.5 * jnp.sum(p**2), jnp.zeros(2))
+    start = np.array([[1.0, 0.0], [0.01, 0.0]]) if ensemble else np.array([0.01, 0.0])
+    run = gf.simulate(
+        gf.GradientDescent(problem, 0.1),
+        start,
+        1.0,
+        save=gf.linear_spaced(0, 0.01, 3),
+        until=gf.events.loss_below(1e-3),
+    )
+    own = run.theta[1] if ensemble else run.theta
+    np.testing.assert_array_equal(own[0], [0.01, 0.0])
+    assert (run.valid[1].tolist() if ensemble else run.valid.tolist()) == [True, False][: len(own)]

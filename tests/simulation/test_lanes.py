@@ -190,3 +190,33 @@ def test_slices_hold_every_member_once():
 def test_lanes_are_fewer_the_larger_a_member():
     assert [Shares(10_000, size).lanes for size in (10, 100, 200, 1000, 100_000)] == [32, 32, 16, 8, 8]
     assert Shares(3, 10).lanes == 3
+
+
+def test_every_step_counts_the_attempts_of_each_member():
+    """Members that are rejected now and then are not stopped before their budget by those that never are."""
+    problem = gf.Problem.from_loss(lambda p: 0.5 * p[0] * p[1] ** 2, jnp.zeros(2))
+    starts = np.column_stack([np.geomspace(1, 1e4, 4)] * 2)
+    run = gf.simulate(
+        gf.GradientFlow(problem), starts, 1e6, save=gf.every_step(), max_steps=700, solver=dfx.Tsit5(), rtol=1e-3
+    )
+    assert {o.value for o in run.outcome} == {"max_steps"}
+    assert run.stats["rejected"] > 0
+    assert run.stats["steps"] + run.stats["rejected"] == 4 * 700
+
+
+def test_threads_compute_with_the_callers_precision(narrow):
+    import subprocess
+    import sys
+
+    script = """
+import jax
+import jax.numpy as jnp
+import numpy as np
+import gfsim as gf
+with jax.enable_x64(True):
+    problem = gf.Problem.from_loss(lambda p: 0.5 * jnp.sum(p**2), jnp.zeros(2))
+    run = gf.simulate(gf.GradientFlow(problem), np.ones((300, 2)), 1.0)
+    print(float(np.max(np.abs(run.theta[:, -1] - np.exp(-1)))) < 1e-6)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "True\n", done.stderr[-500:]

@@ -486,3 +486,39 @@ def test_error_estimate_at_an_event_at_every_step_and_of_an_ensemble(systems):
     assert both.error_estimate.shape == both.t.shape
     assert np.all(both.error_estimate[:, 1:] > 0)
     assert np.all(both.error_estimate < 1e-3)
+
+
+def _untraceable(problem, theta):
+    return np.linalg.norm(theta)
+
+
+@pytest.mark.parametrize(
+    ("observe", "said"),
+    [
+        ({"theta": gf.observables.norm}, "observe must name what it measures by a string other than .*, was 'theta'"),
+        ({"time": gf.observables.norm}, "observe must name what it measures by a string other than .*, was 'time'"),
+        ({1: gf.observables.norm}, "observe must name what it measures by a string other than .*, was 1"),
+        ({"b": _untraceable}, r"observe\['b'\] must be a function .* which raised TracerArrayConversionError: "),
+        ({"b": lambda problem, theta: None}, r"observe\['b'\] must be a function .* which raised "),
+        ({"b": lambda problem: 1.0}, r"observe\['b'\] must be a function .* which raised TypeError: "),
+    ],
+)
+def test_what_cannot_be_observed_is_refused_before_the_solve(systems, observe, said):
+    system = systems["quadratic"]
+    with pytest.raises(ValueError, match=said) as refusal:
+        gf.simulate(gf.GradientFlow(system.problem), system.start, system.t1, observe=observe)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_class_is_told_from_its_instance(systems):
+    system = systems["quadratic"]
+    with pytest.raises(TypeError, match="was the class RKC itself"):
+        gf.simulate(gf.GradientFlow(system.problem), system.start, system.t1, solver=RKC)
+    with pytest.raises(TypeError, match="was the class GradientFlow itself"):
+        gf.simulate(gf.GradientFlow, system.start, system.t1)
+
+
+def test_a_folder_is_no_checkpoint(systems, tmp_path):
+    system = systems["quadratic"]
+    with pytest.raises(ValueError, match="checkpoint must be the path of a file, was the folder"):
+        gf.simulate(gf.GradientFlow(system.problem), system.start, system.t1, checkpoint=tmp_path)

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray
 
 from gfsim.verification import bootstrap_fit
 from gfsim.workbench.cli import main
+from gfsim.workbench.record import save_record
 from tests.workbench.sweeps import write_drop
 
 
@@ -104,3 +106,11 @@ def test_bad_fits_are_one_line_and_exit_2(record, capsys, arguments, message):
     printed = capsys.readouterr()
     assert printed.out == ""
     assert re.fullmatch(f"gfsim: {message}\n", printed.err), printed.err
+
+
+def test_a_record_of_one_run_has_no_law(tmp_path, capsys):
+    path = tmp_path / "one.nc"
+    # A scenario may call a variable of its own what a sweep calls the hash of a run.
+    save_record(xarray.Dataset({"identity": 0.5, "time": 1.0}), path)
+    assert main(["fit", str(path), "--x", "identity", "--y", "time"]) == 2
+    assert re.fullmatch("gfsim: record must be one of gfsim sweep, was .*\n", capsys.readouterr().err)
