@@ -1,4 +1,4 @@
-"""Independent parts of a scenario at the same time."""
+"""Independent pieces of work at the same time."""
 
 import contextlib
 import contextvars

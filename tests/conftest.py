@@ -22,6 +22,7 @@ install_import_hook(
         "gfsim.dynamics",
         "gfsim.landscape",
         "gfsim.simulation.integrate",
+        "gfsim.simulation.lanes",
         "gfsim.simulation.observables",
         "gfsim.simulation.run",
         "gfsim.simulation.step_control",

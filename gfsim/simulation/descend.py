@@ -176,11 +176,12 @@ class DescentRun:
 
     def rows(self) -> Rows:
         """The iterates kept."""
-        marks, saved, last = (
+        marks, (saved, last) = (
             np.asarray(self._marks),
-            *map(np.atleast_1d, map(on_host, (self.walk.saved, self.walk.count))),
+            map(np.atleast_1d, map(on_host, (self.walk.saved, self.walk.count))),
         )
-        end, lead = self._theta(self.walk.state), (saved.size, -1)
+        kept, start, end = on_host(self.walk.kept), np.atleast_2d(self.start), self._theta(self.walk.state)
+        kept = kept if self.ensemble else kept[None]
         if np.any(overflowed := ~np.all(np.isfinite(end), axis=-1)):
             # An iterate that overflowed is no result: the one before it is.
             last = last - overflowed
@@ -188,14 +189,16 @@ class DescentRun:
         start_is_kept = bool(marks[0] == 0)
         # The start is a row of its own.
         first = int(start_is_kept)
-        row = lambda counts, theta: Row(np.asarray(counts) * self._step_size, theta, None)  # noqa: E731
-        kept = on_host(self.walk.kept)
-        kept = kept.reshape(*lead[:1], *kept.shape[-2:])[:, first:]
-        clock = np.broadcast_to(marks[first:], kept.shape[:2])
-        start = self.start.reshape(lead)
-        return table(
-            row(np.zeros(lead[0]), start), row(clock, kept), np.maximum(saved - first, 0), row(last, end), start_is_kept
+        marks, kept, saved = (
+            np.broadcast_to(marks, kept.shape[:2])[:, first:],
+            kept[:, first:],
+            np.maximum(saved - first, 0),
         )
+
+        def row(counts: np.ndarray, theta: np.ndarray) -> Row:
+            return Row(counts * self._step_size, theta, None)
+
+        return table(row(np.zeros_like(last), start), row(marks, kept), saved, row(last, end), start_is_kept)
 
     def _theta(self, state: PyTree) -> Float[np.ndarray, "members P"]:
         parameters = jax.vmap(self.dynamics.parameters) if self.ensemble else self.dynamics.parameters

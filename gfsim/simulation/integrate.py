@@ -8,7 +8,6 @@ member. `diffrax.diffeqsolve` offers none of the four.
 
 import dataclasses
 import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import diffrax as dfx
@@ -21,9 +20,9 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from gfsim.dynamics.base import AbstractFlow
 from gfsim.simulation.compiled import Compiled
 from gfsim.simulation.events import AbstractEvent, values
+from gfsim.simulation.lanes import Lanes, in_turn
 from gfsim.simulation.motion import (
     AT_END,
-    COLUMNS,
     DIVERGED,
     RUNNING,
     STALLED,
@@ -246,20 +245,6 @@ class Orders(NamedTuple):
     to_spare: int
 
 
-class Lanes(NamedTuple):
-    """Motions that are stepped together: the rows of `kept` that are theirs, their attempts in this call, and how many
-    states they had kept before it."""
-
-    paused: Paused
-    rows: Int[Array, "*members"]
-    attempts: Int[Array, "*members"]
-    saved: Int[Array, "*members"]
-
-
-# Lanes whose members have ended idle until one in so many does: to bring others in takes about as long as a stage.
-REFILL_AT = 8
-
-
 @functools.partial(Compiled, donate=(0, 1))
 def advance(
     fixed: tuple[AbstractFlow, dfx.AbstractSolver, tuple[AbstractEvent, ...]],
@@ -351,51 +336,4 @@ def advance(
         lanes, kept = jax.lax.while_loop(lambda carry: jnp.any(active(carry[0])), step, (lanes, kept))
         return lanes.paused, kept
 
-    return _in_turn(step, active, paused, kept, queue, budget)
-
-
-def _in_turn(
-    step: Callable[[tuple[Lanes, Kept]], tuple[Lanes, Kept]],
-    active: Callable[[Lanes], Bool[Array, " lanes"]],
-    everyone: Paused,
-    kept: Kept,
-    queue: Int[Array, "waves lanes"],
-    budget: Any,
-) -> tuple[Paused, Kept]:
-    """The members that the queue names, stepped in its lanes while they are `active`."""
-    absent, width, waiting = everyone.numbers.shape[0], queue.shape[1], queue.reshape(-1)
-    count = jnp.sum(waiting < absent)
-
-    def put(everyone: Paused, lanes: Lanes) -> Paused:
-        return jax.tree.map(lambda x, own: x.at[lanes.rows].set(own, mode="drop"), everyone, lanes.paused)
-
-    def refilled(lanes: Lanes, everyone: Paused, following: Array) -> Lanes:
-        spent = ~active(lanes)
-        incoming = waiting.at[following + jnp.cumsum(spent) - 1].get(mode="fill", fill_value=absent)
-        rows = jnp.where(spent, incoming, lanes.rows)
-        own = jax.tree.map(lambda x: x.at[rows].get(mode="clip"), everyone)
-        halt = jnp.where(rows < absent, own.number("halt"), AT_END)
-        own = own._replace(numbers=own.numbers.at[:, COLUMNS.index("halt")].set(halt))
-        saved = jnp.where(spent, own.number("saved").astype(int), lanes.saved)
-        return Lanes(own, rows, jnp.where(spent, 0, lanes.attempts), saved)
-
-    def wave(carry: Any) -> Any:
-        everyone, lanes, kept, following = carry
-        everyone = put(everyone, lanes)
-        taken = jnp.sum(~active(lanes))
-        lanes, following = refilled(lanes, everyone, following), following + taken
-
-        def worthwhile(carry: tuple[Lanes, Kept]) -> Array:
-            going = jnp.sum(active(carry[0]))
-            return (going > 0) & ((following >= count) | (width - going < max(1, width // REFILL_AT)))
-
-        lanes, kept = jax.lax.while_loop(worthwhile, step, (lanes, kept))
-        return everyone, lanes, kept, following
-
-    # At first all lanes are spent.
-    nobody = jnp.full(width, absent)
-    blank = jax.tree.map(lambda x: jnp.zeros((width, *x.shape[1:]), x.dtype), everyone)
-    start = everyone, Lanes(blank, nobody, jnp.full(width, budget), jnp.zeros(width, int)), kept, jnp.zeros((), int)
-    unfinished = lambda carry: (carry[3] < count) | jnp.any(active(carry[1]))  # noqa: E731
-    everyone, lanes, kept, _ = jax.lax.while_loop(unfinished, wave, start)
-    return put(everyone, lanes), kept
+    return in_turn(step, active, paused, kept, queue, budget)

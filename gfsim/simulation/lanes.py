@@ -3,14 +3,16 @@
 import functools
 import os
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Int, PyTree
+from jaxtyping import Array, Bool, Int, PyTree
 
 from gfsim.parallel import in_parallel
 from gfsim.placement import on_host
+from gfsim.simulation.motion import AT_END, COLUMNS, Kept, Paused
 
 # As many members as keep what their steps hold in a processor's own memory, and operations longer than their calls.
 LANES, NUMBERS_IN_LANES = 32, 2**12
@@ -18,6 +20,8 @@ LANES, NUMBERS_IN_LANES = 32, 2**12
 LANES_OF_ACCELERATOR = 4096
 # A slice has work for its lanes, and an ensemble slices for many cores.
 LANES_OF_SLICE, SLICES = 8, 64
+# Lanes whose members have ended idle until one in so many does: to bring others in takes about as long as a stage.
+REFILL_AT = 8
 # When no slice has more than this share of its lanes in use, there are as few lanes as members: each new number
 # compiles once, which only long runs repay.
 NARROW_BELOW = 0.25
@@ -81,3 +85,60 @@ class Shares:
         # Calls whose results are not waited for run one after the other.
         jobs = [functools.partial(lambda *a: jax.block_until_ready(call(*a)), *it) for it in enumerate(queues)]
         return in_parallel(jobs, cores) if len(jobs) > 1 else [job() for job in jobs]
+
+
+class Lanes(NamedTuple):
+    """Motions that are stepped together: the rows of `kept` that are theirs, their attempts in this call, and how many
+    states they had kept before it."""
+
+    paused: Paused
+    rows: Int[Array, "*members"]
+    attempts: Int[Array, "*members"]
+    saved: Int[Array, "*members"]
+
+
+def in_turn(
+    step: Callable[[tuple[Lanes, Kept]], tuple[Lanes, Kept]],
+    active: Callable[[Lanes], Bool[Array, " lanes"]],
+    everyone: Paused,
+    kept: Kept,
+    queue: Int[Array, "waves lanes"],
+    budget: Any,
+) -> tuple[Paused, Kept]:
+    """The members that the queue names, stepped in its lanes while they are `active`."""
+    absent, width, waiting = everyone.numbers.shape[0], queue.shape[1], queue.reshape(-1)
+    count = jnp.sum(waiting < absent)
+
+    def put(everyone: Paused, lanes: Lanes) -> Paused:
+        return jax.tree.map(lambda x, own: x.at[lanes.rows].set(own, mode="drop"), everyone, lanes.paused)
+
+    def refilled(lanes: Lanes, everyone: Paused, following: Array) -> Lanes:
+        spent = ~active(lanes)
+        incoming = waiting.at[following + jnp.cumsum(spent) - 1].get(mode="fill", fill_value=absent)
+        rows = jnp.where(spent, incoming, lanes.rows)
+        own = jax.tree.map(lambda x: x.at[rows].get(mode="clip"), everyone)
+        halt = jnp.where(rows < absent, own.number("halt"), AT_END)
+        own = own._replace(numbers=own.numbers.at[:, COLUMNS.index("halt")].set(halt))
+        saved = jnp.where(spent, own.number("saved").astype(int), lanes.saved)
+        return Lanes(own, rows, jnp.where(spent, 0, lanes.attempts), saved)
+
+    def wave(carry: Any) -> Any:
+        everyone, lanes, kept, following = carry
+        everyone = put(everyone, lanes)
+        taken = jnp.sum(~active(lanes))
+        lanes, following = refilled(lanes, everyone, following), following + taken
+
+        def worthwhile(carry: tuple[Lanes, Kept]) -> Array:
+            going = jnp.sum(active(carry[0]))
+            return (going > 0) & ((following >= count) | (width - going < max(1, width // REFILL_AT)))
+
+        lanes, kept = jax.lax.while_loop(worthwhile, step, (lanes, kept))
+        return everyone, lanes, kept, following
+
+    # At first all lanes are spent.
+    nobody = jnp.full(width, absent)
+    blank = jax.tree.map(lambda x: jnp.zeros((width, *x.shape[1:]), x.dtype), everyone)
+    start = everyone, Lanes(blank, nobody, jnp.full(width, budget), jnp.zeros(width, int)), kept, jnp.zeros((), int)
+    unfinished = lambda carry: (carry[3] < count) | jnp.any(active(carry[1]))  # noqa: E731
+    everyone, lanes, kept, _ = jax.lax.while_loop(unfinished, wave, start)
+    return put(everyone, lanes), kept

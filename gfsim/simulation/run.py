@@ -251,7 +251,8 @@ class Run:
     def _filled(self, slots: int) -> Kept:
         """A copy of the first slots of what is kept."""
         first = (slice(None), slice(slots)) if self.ensemble else slice(slots)
-        return jax.tree.map(lambda x: np.array(on_host(x)[first]), self._all_kept())
+        parts = [jax.tree.map(lambda x: np.array(on_host(x)[first]), kept) for kept in self._kept]
+        return self._shares.whole(parts) if self._shares else parts[0]
 
     def _attempts_of_call(self) -> int:
         data = getattr(self.dynamics.problem.objective, "data", None)
@@ -309,7 +310,9 @@ class Run:
         before, direction = (np.full_like(seen, -1), paused.state) if self._seen is None else self._seen
         rate, direction, count = choice.stiffness(self._fixed, paused, direction, seen == before)
         self._seen = (seen, direction)
-        self._looking_products += int(np.sum(on_host(count)))
+        # Where few run, some are looked at more than once.
+        once = np.unique(seen, return_index=True)[1]
+        self._looking_products += int(np.sum(np.atleast_1d(on_host(count))[once]))
         return float(np.median(on_host(rate)))
 
     def _looked_at(self, members: np.ndarray) -> tuple[np.ndarray, Paused]:
