@@ -38,9 +38,9 @@ class DualFlow(AbstractFlow):
 
     def __init__(self, problem: Problem, alpha: float):
         if not isinstance(checked_problem(problem).network_at(problem.theta), DiagonalLinear):
-            raise ValueError("problem: must have a gf.networks.DiagonalLinear, had another network")
+            raise ValueError("problem must have a gf.networks.DiagonalLinear, had another network")
         if not 0 < real_number("alpha", alpha) < 1:
-            raise ValueError(f"alpha: must lie between 0 and 1, was {alpha}")
+            raise ValueError(f"alpha must lie between 0 and 1, was {alpha}")
         self.problem = problem
         self.kappa = jax.device_put(np.asarray(-np.log(alpha)))
 

@@ -46,16 +46,16 @@ def critical_embedding(network: AbstractNetwork, shares: Shares, dead: Dead | No
     _require_irreducible(narrow)
     r, d = narrow.w.shape
     if len(shares) != r:
-        raise ValueError(f"shares: must hold one list for each of the {r} neurons, held {len(shares)}")
+        raise ValueError(f"shares must hold one list for each of the {r} neurons, held {len(shares)}")
     fractions = [np.asarray(list(own), float) for own in shares]
     for j, own in enumerate(fractions):
         if own.size == 0:
-            raise ValueError(f"shares[{j}]: must hold at least one fraction, was empty")
+            raise ValueError(f"shares[{j}] must hold at least one fraction, was empty")
         if not (np.all(np.isfinite(own)) and abs(own.sum() - 1) <= _TOLERANCE * max(1.0, np.abs(own).max())):
-            raise ValueError(f"shares[{j}]: must sum to one, was {own.tolist()}, which sum to {own.sum()}")
+            raise ValueError(f"shares[{j}] must sum to one, was {own.tolist()}, which sum to {own.sum()}")
     v = np.zeros((0, d)) if dead is None else np.asarray(dead, float)
     if v.ndim != 2 or v.shape[1] != d or not np.all(np.isfinite(v)):
-        raise ValueError(f"dead: must have shape (l, {d}) and be finite, was of shape {v.shape}")
+        raise ValueError(f"dead must have shape (l, {d}) and be finite, was of shape {v.shape}")
     copies = np.repeat(np.arange(r), [own.size for own in fractions])
     w = np.concatenate([np.asarray(narrow.w)[copies], v])
     a = np.concatenate([np.concatenate(fractions) * np.asarray(narrow.a)[copies], np.zeros(len(v))])
@@ -75,7 +75,7 @@ def critical_reduction(network: AbstractNetwork, tolerance: float = 1e-10) -> Tw
     merged = _merge(wide, tolerance)
     alive = [(w, a) for w, a, _ in merged if a is not None]
     if not alive:
-        raise ValueError("network: must have a neuron that contributes, had none (its function is zero)")
+        raise ValueError("network must have a neuron that contributes, had none (its function is zero)")
     return _with_neurons(wide, np.stack([w for w, _ in alive]), np.array([a for _, a in alive]))
 
 
@@ -130,16 +130,16 @@ def _symmetry(network: TwoLayer) -> tuple[int, bool]:
 
 def _require_two_layer(network: object) -> TwoLayer:
     if not isinstance(network, TwoLayer):
-        raise TypeError(f"network: must be a gf.networks.TwoLayer, was {type(network).__name__}")
+        raise TypeError(f"network must be a gf.networks.TwoLayer, was {type(network).__name__}")
     return network
 
 
 def _require_irreducible(network: TwoLayer) -> None:
     a = np.asarray(network.a)
     if np.any(a == 0):
-        raise ValueError(f"network: must have no zero output weight, had one at neuron {int(np.argmin(np.abs(a)))}")
+        raise ValueError(f"network must have no zero output weight, had one at neuron {int(np.argmin(np.abs(a)))}")
     if len(_merge(network, 1e-10)) < a.size:
-        raise ValueError("network: must be irreducible (gf.landscape.critical_reduction), had two equal neurons")
+        raise ValueError("network must be irreducible (gf.landscape.critical_reduction), had two equal neurons")
 
 
 def _with_neurons(network: TwoLayer, w: np.ndarray, a: np.ndarray) -> TwoLayer:

@@ -52,7 +52,7 @@ class CopyMap(eqx.Module):
     def then(self, other: "CopyMap") -> "CopyMap":
         """θ ↦ other(Tθ). Raises ValueError unless `other` starts from R^Q."""
         if other.size != self.source.size:
-            raise ValueError(f"other: must start from {self.source.size} parameters, started from {other.size}")
+            raise ValueError(f"other must start from {self.source.size} parameters, started from {other.size}")
         return CopyMap(self.source[other.source], other.factor * self.factor[other.source], self.size)
 
 
@@ -105,29 +105,29 @@ def require_layered(network: object) -> Layered:
     """`network`, if its units can be copied at all. Raises TypeError or ValueError."""
     if not isinstance(network, Layered):
         raise TypeError(
-            f"network: must be a TwoLayer, FeedForward, DeepLinear or Convolutional, was {type(network).__name__}"
+            f"network must be a TwoLayer, FeedForward, DeepLinear or Convolutional, was {type(network).__name__}"
         )
     if len(layers(network)) == 1:
-        raise ValueError("network: must have a hidden layer, had none")
+        raise ValueError("network must have a hidden layer, had none")
     if isinstance(network, FeedForward) and network.residual:
-        raise ValueError("network: must have no skips, whose layers would lose their equal widths, had residual=True")
+        raise ValueError("network must have no skips, whose layers would lose their equal widths, had residual=True")
     return network
 
 
 def require_homogeneous(network: Layered) -> None:
     """Raises ValueError for a network with biases or normalised layers."""
     if isinstance(network, FeedForward) and network.biases is not None:
-        raise ValueError("network: must have no biases, had bias=True")
+        raise ValueError("network must have no biases, had bias=True")
     if isinstance(network, FeedForward) and network.normalise:
-        raise ValueError("network: must not normalise its layers, had normalise=True")
+        raise ValueError("network must not normalise its layers, had normalise=True")
 
 
 def index(name: str, value: object, count: int) -> int:
     """`value` as one of 0 … count − 1. Raises TypeError or ValueError."""
     if isinstance(value, bool) or not isinstance(value, Integral):
-        raise TypeError(f"{name}: must be an integer from 0 to {count - 1}, was {value!r}")
+        raise TypeError(f"{name} must be an integer from 0 to {count - 1}, was {value!r}")
     if not 0 <= int(value) < count:
-        raise ValueError(f"{name}: must be an integer from 0 to {count - 1}, was {value}")
+        raise ValueError(f"{name} must be an integer from 0 to {count - 1}, was {value}")
     return int(value)
 
 
@@ -177,4 +177,4 @@ def _flat(network: Layered) -> Array:
 
 def _check_shape(name: str, vector: Array, size: int) -> None:
     if vector.shape != (size,):
-        raise ValueError(f"{name}: must have shape ({size},), was {vector.shape}")
+        raise ValueError(f"{name} must have shape ({size},), was {vector.shape}")

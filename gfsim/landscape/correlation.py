@@ -66,7 +66,7 @@ def correlation_kkt(problem: Problem, theta: Theta, tolerance: float = 1e-10, re
     degree = _degree(problem, "correlation_kkt")
     start = _direction(theta)
     if not tolerance > 0:
-        raise ValueError(f"tolerance: must be positive, was {tolerance}")
+        raise ValueError(f"tolerance must be positive, was {tolerance}")
     above = _ascend(problem, start, degree)
     u, stationarity = above, np.inf
     for well_posed in (None, False):
@@ -101,7 +101,7 @@ def time_to_blow_up(problem: Problem, theta: Theta) -> Scalar:
     degree = _degree(problem, "time_to_blow_up", 3)
     value = problem.correlation(_direction(theta))
     if not value > 0:
-        raise ValueError(f"theta: must have a positive correlation N, was {value}")
+        raise ValueError(f"theta must have a positive correlation N, was {value}")
     return jnp.linalg.norm(theta) ** (2 - degree) / (degree * (degree - 2) * value)
 
 
@@ -174,5 +174,5 @@ def _degree(problem: Problem, who: str, least: int = 2) -> int:
 def _direction(theta: Array) -> Theta:
     norm = float(jnp.linalg.norm(theta))
     if not (np.isfinite(norm) and norm > 0):
-        raise ValueError(f"theta: must have a positive, finite norm, was {norm}")
+        raise ValueError(f"theta must have a positive, finite norm, was {norm}")
     return theta / norm

@@ -64,7 +64,7 @@ def polish(problem: Problem, theta: Theta, tolerance: float = 1e-12, reach: floa
     """
     for name, value in (("tolerance", tolerance), ("reach", reach)):
         if not value > 0:
-            raise ValueError(f"{name}: must be positive, was {value}")
+            raise ValueError(f"{name} must be positive, was {value}")
     found, size = _solve(problem, theta)
     return _described(problem, theta, found, float(size), tolerance, reach)
 
@@ -91,7 +91,7 @@ def _described(
     scale = max(1.0, float(np.max(np.abs(eigenvalues))) * float(jnp.linalg.norm(found)))
     if not (size <= tolerance * scale and moved <= reach * (1 + float(jnp.linalg.norm(theta)))):
         raise ValueError(
-            f"theta: must lie near a critical point, had ‖∇L‖ = {float(jnp.linalg.norm(problem.grad(theta))):.3g}, "
+            f"theta must lie near a critical point, had ‖∇L‖ = {float(jnp.linalg.norm(problem.grad(theta))):.3g}, "
             f"and the search ended at a distance of {moved:.3g} with ‖∇L‖ = {size:.3g}"
         )
     return CriticalPoint(found, float(problem.loss(found)), size, moved, eigenvalues, count_signs(eigenvalues))
@@ -109,7 +109,7 @@ def inertia(problem: Problem, theta: Theta, tolerance: float = 1e-9) -> Inertia:
     eigenvalues = np.linalg.eigvalsh(np.asarray(problem.hessian(theta)))
     size = float(jnp.linalg.norm(problem.grad(theta)))
     if not size <= tolerance * max(1.0, float(np.max(np.abs(eigenvalues))) * float(jnp.linalg.norm(theta))):
-        raise ValueError(f"theta: must be a critical point (gf.landscape.polish finds one), had ‖∇L‖ = {size:.3g}")
+        raise ValueError(f"theta must be a critical point (gf.landscape.polish finds one), had ‖∇L‖ = {size:.3g}")
     return count_signs(eigenvalues)
 
 

@@ -84,7 +84,7 @@ class Split(eqx.Module):
         Raises ValueError for a problem or a θ of another size.
         """
         if problem.size != self.lift.size:
-            raise ValueError(f"problem: must have {self.lift.size} parameters, had {problem.size}")
+            raise ValueError(f"problem must have {self.lift.size} parameters, had {problem.size}")
         wide, eta = self.wide_problem(problem), self.lift(theta)
         squares = jnp.vdot(eta, eta), jnp.vdot(theta, theta) / self.tau
         outputs = wide.outputs(eta), problem.outputs(theta)
@@ -181,9 +181,9 @@ def _distance(actual: Array, promised: Array) -> float:
 def _coefficients(coefficients: Coefficients, force: bool) -> Float[np.ndarray, "copies"]:
     c = np.asarray(coefficients, float)
     if c.ndim != 1 or c.size == 0:
-        raise ValueError(f"coefficients: must be a list of one or more numbers, had shape {c.shape}")
+        raise ValueError(f"coefficients must be a list of one or more numbers, had shape {c.shape}")
     if not (np.isfinite(c) & (c >= 0.0)).all():
-        raise ValueError(f"coefficients: must be finite and not negative, were {c.tolist()}")
+        raise ValueError(f"coefficients must be finite and not negative, were {c.tolist()}")
     total = float(c @ c)
     if total == 0.0 or (abs(total - 1.0) > _TOLERANCE and not force):
         raise ValueError(f"coefficients: their squares must sum to 1 within {_TOLERANCE:g}, summed to {total!r}")
@@ -192,7 +192,7 @@ def _coefficients(coefficients: Coefficients, force: bool) -> Float[np.ndarray, 
 
 def _copies(copies: Sequence[int], hidden: int) -> list[int]:
     if not isinstance(copies, Sequence) or isinstance(copies, str):
-        raise TypeError(f"copies: must hold one positive integer per hidden layer ({hidden}), was {copies!r}")
+        raise TypeError(f"copies must hold one positive integer per hidden layer ({hidden}), was {copies!r}")
     if len(copies) != hidden:
-        raise ValueError(f"copies: must hold one positive integer per hidden layer ({hidden}), held {len(copies)}")
+        raise ValueError(f"copies must hold one positive integer per hidden layer ({hidden}), held {len(copies)}")
     return [positive_integer(f"copies[{l}]", count) for l, count in enumerate(copies)]

@@ -43,7 +43,7 @@ class OneStepEmbedding(eqx.Module):
         """
         rates = self.gradient.project(self.lift(jnp.ones(self.lift.size)))
         if not jnp.allclose(self.gradient.factor * rates[self.gradient.source], self.lift.factor, rtol=1e-12, atol=0):
-            raise ValueError("embedding: must have equal shares for its image to be invariant, had unequal ones")
+            raise ValueError("embedding must have equal shares for its image to be invariant, had unequal ones")
         return 1 / rates
 
     def then(self, other: "OneStepEmbedding") -> "OneStepEmbedding":
@@ -64,14 +64,14 @@ def embed_neuron(network: AbstractNetwork, layer: int, neuron: int, alpha: float
     """
     narrow = require_layered(network)
     if isinstance(narrow, FeedForward) and narrow.normalise:
-        raise ValueError("network: must not normalise its layers, whose norms a copy changes, had normalise=True")
+        raise ValueError("network must not normalise its layers, whose norms a copy changes, had normalise=True")
     layer = index("layer", layer, len(widths(narrow)))
     width = widths(narrow)[layer]
     neuron = index("neuron", neuron, width)
     if isinstance(alpha, bool) or not isinstance(alpha, Real):
-        raise TypeError(f"alpha: must be a finite number, was {alpha!r}")
+        raise TypeError(f"alpha must be a finite number, was {alpha!r}")
     if not math.isfinite(alpha):
-        raise ValueError(f"alpha: must be a finite number, was {alpha}")
+        raise ValueError(f"alpha must be a finite number, was {alpha}")
     whole, shares = np.ones(2), np.array([1.0 - alpha, float(alpha)])
     wide, lift = widen(narrow, {layer: copy_one(width, neuron, whole, shares)})
     _, gradient = widen(narrow, {layer: copy_one(width, neuron, shares, whole)})

@@ -36,7 +36,7 @@ def hard_margin(inputs: Float[Array | np.ndarray, "n d"]) -> tuple[Float[np.ndar
     multipliers[active] = np.linalg.lstsq(x[active] @ x[active].T, np.ones(active.sum()), rcond=None)[0]
     u = x.T @ multipliers
     if not (np.all(x @ u > 1 - 1e-9) and np.all(multipliers >= 0)):
-        raise ValueError("inputs: must lie in an open half-space, did not")
+        raise ValueError("inputs must lie in an open half-space, did not")
     return u, multipliers
 
 
@@ -54,7 +54,7 @@ def one_neuron_kkt(data: Dataset, activation: ReLUPower) -> OneNeuron:
     x, y, p = np.asarray(data.inputs), np.asarray(data.targets), activation.p
     if not np.all(np.abs(y) == 1) or (np.any(y < 0) and (p % 2 == 0 or activation.slope == 0)):
         kind = "1" if p % 2 == 0 or activation.slope == 0 else "1 or −1"
-        raise ValueError(f"data: must have the labels {kind}, which this neuron can give, had {np.unique(y).tolist()}")
+        raise ValueError(f"data must have the labels {kind}, which this neuron can give, had {np.unique(y).tolist()}")
     u, multipliers = hard_margin(np.where(y[:, None] > 0, x, -activation.slope * x))
     c = (p / float(u @ u)) ** (1 / (2 * p + 2))
     return OneNeuron(c * u, c**-p, c**2 / p * multipliers)

@@ -106,10 +106,10 @@ def feasible(problem: Problem, theta: Theta, exponents: Float[np.ndarray, "P"]) 
     """q_min^{−Λ}θ, at which the smallest margin is one. Raises ValueError where θ does not separate the data."""
     norm = float(jnp.linalg.norm(theta))
     if not (np.isfinite(norm) and norm > 0):
-        raise ValueError(f"theta: must have a positive, finite norm, was {norm}")
+        raise ValueError(f"theta must have a positive, finite norm, was {norm}")
     margin = float(jnp.min(problem.margins(theta)))
     if not margin > 0:
-        raise ValueError(f"theta: must separate the data, the smallest margin was {margin:.3g}")
+        raise ValueError(f"theta must separate the data, the smallest margin was {margin:.3g}")
     return jnp.asarray(margin**-exponents * np.asarray(theta))
 
 
@@ -121,7 +121,7 @@ def checked_exponents(problem: Problem, exponents: Theta | None, who: str) -> Fl
         return np.full(problem.size, 1.0 / problem.degree)
     given = np.asarray(exponents)
     if given.shape != (problem.size,) or not (np.all(given >= 0) and 0 < given.max() < np.inf):
-        raise ValueError(f"exponents: must be {problem.size} numbers ≥ 0, not all of them zero, was {given}")
+        raise ValueError(f"exponents must be {problem.size} numbers ≥ 0, not all of them zero, was {given}")
     return given
 
 

@@ -62,7 +62,7 @@ def max_margin_polish(
     Source: Lyu & Li, arXiv 1906.05890, Thm 4.4; Kunin et al., arXiv 2210.03820 for exponents.
     """
     if not tolerance > 0:
-        raise ValueError(f"tolerance: must be positive, was {tolerance}")
+        raise ValueError(f"tolerance must be positive, was {tolerance}")
     multipliers = kkt_residual(problem, theta, exponents).multipliers
     own = checked_exponents(problem, exponents, "max_margin_polish")
     start = np.asarray(feasible(problem, theta, own))

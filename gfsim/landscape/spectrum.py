@@ -49,7 +49,7 @@ def spectrum(problem: Problem, theta: Theta, k: int | None = None) -> Spectrum:
     if size <= DENSE:
         return _dense(problem, theta, count)
     if count > _LARGEST_SUBSPACE // 2:
-        raise ValueError(f"k: must be at most {_LARGEST_SUBSPACE // 4} for more than {DENSE} parameters, was {k}")
+        raise ValueError(f"k must be at most {_LARGEST_SUBSPACE // 4} for more than {DENSE} parameters, was {k}")
     largest = min(size, _LARGEST_SUBSPACE)
     steps = min(max(4 * count, 64), largest)
     while True:

@@ -36,7 +36,7 @@ def strata(r: int, m: int, d: int) -> dict[Stratum, list[Partition]]:
     """
     r, m, d = (positive_integer(name, value) for name, value in (("r", r), ("m", m), ("d", d)))
     if r > m:
-        raise ValueError(f"r: must be at most m = {m}, was {r}")
+        raise ValueError(f"r must be at most m = {m}, was {r}")
     return {
         Stratum(r, l, m - l - r + (d - 1) * l): [Partition(copies, l) for copies in _compositions(m - l, r)]
         for l in range(m - r + 1)
@@ -89,7 +89,7 @@ def predicted_inertia(problem: Problem, shares: Shares, dead: Dead | None = None
     network = problem.network_at(problem.theta)
     wide = critical_embedding(network, shares, dead)
     if any(share == 0 for own in shares for share in own):
-        raise ValueError(f"shares: must not be zero, where branches meet and this rule ends, was {shares}")
+        raise ValueError(f"shares must not be zero, where branches meet and this rule ends, was {shares}")
     plus, minus, zero = inertia(problem, problem.theta)
     (m, d), r = wide.w.shape, network.a.size
     l = m - sum(len(own) for own in shares)

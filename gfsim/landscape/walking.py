@@ -23,7 +23,7 @@ def walk(problem: Problem, theta: Theta, direction: Theta, length: float, steps:
     length or number of steps that is not positive.
     """
     if not (length > 0 and steps >= 1):
-        raise ValueError(f"length, steps: must be positive, were {length}, {steps}")
+        raise ValueError(f"length, steps must be positive, were {length}, {steps}")
     points, heading = [np.asarray(theta)], np.asarray(direction, float)
     rank = problem.size - count_signs(np.linalg.eigvalsh(np.asarray(problem.hessian(theta)))).zero
     for _ in range(steps):
@@ -31,7 +31,7 @@ def walk(problem: Problem, theta: Theta, direction: Theta, length: float, steps:
         if not np.linalg.norm(tangent) > 1e-6 * np.linalg.norm(heading):
             if len(points) > 1:
                 break
-            raise ValueError("direction: must have a part along the branch (the null space of ∇²L), had none")
+            raise ValueError("direction must have a part along the branch (the null space of ∇²L), had none")
         heading = tangent / np.linalg.norm(tangent)
         end, size = _back(problem, jnp.asarray(points[-1] + length * heading), rank)
         moved = float(jnp.linalg.norm(end - points[-1]))

@@ -2,13 +2,12 @@
 
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
-from gfsim.plotting.style import COLOURS
+from gfsim.plotting.style import COLOURS, current_axes
 
 
 def power_law(
@@ -25,7 +24,7 @@ def power_law(
     Without a prefactor the line has the predicted exponent alone and goes through the points' mean. `marks` are
     matplotlib's properties of the points. Returns the artists of points and line.
     """
-    ax = plt.gca() if ax is None else ax
+    ax = current_axes(ax)
     x, y = np.asarray(x, float), np.asarray(y, float)
     if prefactor is None:
         prefactor = _through_mean(x, y, exponent)
@@ -48,7 +47,7 @@ def residuals(
 
     Returns the artist of the points; x is logarithmic, and a line marks zero.
     """
-    ax = plt.gca() if ax is None else ax
+    ax = current_axes(ax)
     x, y = np.asarray(x, float), np.asarray(y, float)
     if prefactor is None:
         prefactor = _through_mean(x, y, exponent)
@@ -61,7 +60,7 @@ def residuals(
 def weight_images(weights: ArrayLike, limit: float, *, axes: ArrayLike) -> list[Any]:
     """Each row of `weights` as a square image on one of `axes`, red positive and blue negative up to ±limit.
 
-    `weights` has shape (images, side²); `axes` holds as many axes or more. Returns the images.
+    `weights` has shape (images, side²); `axes` holds as many axes. Returns the images.
     """
     images = []
     for row, ax in zip(np.asarray(weights), np.asarray(axes, dtype=object).ravel(), strict=True):

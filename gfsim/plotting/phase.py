@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from numpy.typing import ArrayLike
 
-from gfsim.plotting.style import COLOURS
+from gfsim.plotting.style import COLOURS, current_axes
 
 if TYPE_CHECKING:
     from gfsim.portraits import Portrait
@@ -21,6 +20,9 @@ POINT_MARKS: dict[str, dict[str, Any]] = {
     "saddle": {"marker": "X", "mfc": "white"},
     "maximum": {"marker": "o", "mfc": "white"},
     "degenerate": {"marker": "s", "mfc": COLOURS["reference"]},
+    "sink": {"marker": "o", "mfc": "black"},
+    "source": {"marker": "o", "mfc": "white"},
+    "centre": {"marker": "o", "mfc": COLOURS["reference"]},
 }
 # Neighbours differ in lightness too.
 _BASIN_COLOURS = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#0072B2", "#D55E00")
@@ -50,7 +52,9 @@ def phase_portrait(
     - `nullclines`: also draw where one component of the velocity vanishes.
 
     Streamlines are thin and grey; manifolds of saddles blue, dashed where stable; level sets of a conserved quantity
-    dotted; curves of degenerate points thick, dotted where they repel. Returns the artists by name.
+    dotted; curves of degenerate points thick, dotted where they repel. A minimum or sink is a black disc, a maximum or
+    source a white one, a saddle a white cross, a centre a grey disc, a degenerate point a grey square. Returns the
+    artists by name.
 
     Raises ValueError for a portrait of the sphere, for ranges and options that a computed portrait leaves no room for,
     for ranges left out where one is to be computed, and for an unknown background.
@@ -65,7 +69,7 @@ def phase_portrait(
         raise ValueError("x, y and options of the computation must be left out for a Portrait, which is computed")
     if field.spherical:
         raise ValueError("field must be a portrait of the plane, was of the sphere (use sphere_portrait)")
-    ax = plt.gca() if ax is None else ax
+    ax = current_axes(ax)
     axis_x, axis_y = field.grid[0, :, 0], field.grid[:, 0, 1]
     artists: dict[str, Any] = {}
     values, look = background_values(field, background)
@@ -170,7 +174,7 @@ def path(
 
     Raises ValueError for marks without the times `t`.
     """
-    ax = plt.gca() if ax is None else ax
+    ax = current_axes(ax)
     points = np.asarray(points, float)
     look = {"color": COLOURS["flow"], "lw": 1.1, "zorder": 3, **look}
     artists: list[Any] = [*ax.plot(*points.T, **look)]
@@ -192,7 +196,7 @@ def iterates(points: ArrayLike, *, ax: Axes | None = None, **look: Any) -> Any:
 
     `look` holds matplotlib's properties of the line.
     """
-    ax = plt.gca() if ax is None else ax
+    ax = current_axes(ax)
     default = {"color": COLOURS["gradient descent"], "marker": "o", "ms": 2, "lw": 0.5, "zorder": 3.2}
     return ax.plot(*np.asarray(points, float).T, **{**default, **look})[0]
 

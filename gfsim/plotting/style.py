@@ -6,6 +6,8 @@ from types import MappingProxyType
 from typing import Any
 
 import matplotlib as mpl
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from tueplots import bundles, figsizes
 
@@ -55,6 +57,15 @@ def style(venue: str, column: str = "full", *, usetex: bool = False) -> Abstract
         fonts = {name: value for name, value in _BUNDLES[venue]().items() if name.startswith(_FONTS)}
         settings |= {"font.serif": ["Times"], "font.family": "serif", **fonts, "text.usetex": True}
     return mpl.rc_context(settings)  # pyright: ignore[reportArgumentType]
+
+
+def current_axes(ax: Axes | None) -> Axes:
+    """`ax`, or the current axes without one. Raises TypeError for anything else."""
+    if ax is None:
+        return plt.gca()
+    if not isinstance(ax, Axes):
+        raise TypeError(f"ax must be matplotlib axes, was {ax!r}")
+    return ax
 
 
 def _settings(venue: str, column: str) -> dict[str, Any]:

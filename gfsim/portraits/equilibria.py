@@ -14,6 +14,9 @@ from gfsim.portraits.lines import STEP, follow
 from gfsim.portraits.surfaces import AbstractSurface, Point, Points
 
 MINIMUM, SADDLE, MAXIMUM, DEGENERATE = "minimum", "saddle", "maximum", "degenerate"
+# Of a field that is not known to descend anything.
+SINK, SOURCE, CENTRE = "sink", "source", "centre"
+ATTRACTING = (MINIMUM, SINK)
 # ‖∇L‖ of a point that is drawn.
 CRITICAL = 1e-10
 # Of the typical speed per side: an eigenvalue below this has no sign that a drawing could show.
@@ -21,8 +24,8 @@ _FLAT = 1e-6
 # Distances, of the drawing's side: points nearer than this are one; starts of a separatrix lie so far from the saddle.
 _SAME, _OFF = 1e-5, 1e-3
 _STARTS, _CURVE_ROWS, _NEWTON_STEPS = 1 / 16, 400, 40
-# How far beside a point its type must be the same.
-_BESIDE = 1e-6
+# At a kink the derivative changes by more than this share over so short a way.
+_BESIDE, _JUMP = 1e-6, 1e-3
 
 
 class Equilibria(NamedTuple):
@@ -44,9 +47,10 @@ def equilibria(surface: AbstractSurface, speed: float) -> Equilibria:
 
     Kept are zeros of the full velocity, ‖∇L‖ < 1e-10: of a plane through θ-space those of the plane's own field that
     are no critical points of L are left out. A point is a minimum where all eigenvalues of the velocity's derivative
-    have negative real parts (a sink), a maximum where all have positive ones (a source), a saddle where both occur, and
-    degenerate otherwise; so is one at a kink, whose type changes within 1e-6 of it. Degenerate points are continued
-    along the null direction of the surface's own field; where that leads on, they are drawn as the curve.
+    have negative real parts, a maximum where all have positive ones, a saddle where both occur, and degenerate
+    otherwise; so is one at a kink, which has no such derivative. Of a field that is not known to descend a function the
+    first two are called sink and source, and a point with imaginary eigenvalues a centre. Degenerate points are
+    continued along the null direction of the surface's own field; where that leads on, they are drawn as the curve.
 
     An eigenvalue is zero below 1e-6 of `speed` per side of the drawing.
     """
@@ -119,18 +123,21 @@ def _on(z: np.ndarray, curves: list[Points]) -> bool:
 
 
 def _kind(surface: AbstractSurface, z: np.ndarray, speed: float) -> str:
-    kinds = {_signs(np.asarray(jacobian), speed) for jacobian in _jacobians(surface, jnp.asarray(z))}
-    return kinds.pop() if len(kinds) == 1 else DEGENERATE
-
-
-def _signs(jacobian: np.ndarray, speed: float) -> str:
-    growth = np.linalg.eigvals(jacobian).real if not np.allclose(jacobian, jacobian.T) else np.linalg.eigvalsh(jacobian)
-    plus, minus, zero = count_signs(np.where(np.abs(growth) > _FLAT * speed, growth, 0.0))
+    jacobians = np.asarray(_jacobians(surface, jnp.asarray(z)))
+    # What no rotation changes: on the sphere each is written in a basis of its own.
+    sizes = np.stack([np.trace(jacobians, axis1=1, axis2=2), np.linalg.norm(jacobians, axis=(1, 2))])
+    if np.ptp(sizes, axis=1).max() > _JUMP * max(speed, np.abs(sizes).max()):
+        return DEGENERATE
+    here = jacobians[0]
+    values = np.linalg.eigvals(here) if not np.allclose(here, here.T) else np.linalg.eigvalsh(here)
+    plus, minus, zero = count_signs(np.where(np.abs(values.real) > _FLAT * speed, values.real, 0.0))
     if plus and minus:
         return SADDLE
     if zero:
-        return DEGENERATE
-    return MAXIMUM if plus else MINIMUM
+        return CENTRE if not surface.descends and np.abs(values).min() > _FLAT * speed else DEGENERATE
+    if surface.descends:
+        return MAXIMUM if plus else MINIMUM
+    return SOURCE if plus else SINK
 
 
 @eqx.filter_jit

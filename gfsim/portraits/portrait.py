@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from gfsim.portraits.equilibria import MINIMUM, Equilibria, equilibria, separatrices
+from gfsim.portraits.equilibria import ATTRACTING, Equilibria, equilibria, separatrices
 from gfsim.portraits.lines import REST, STEP, evenly_spaced, follow, typical_speed
 from gfsim.portraits.surfaces import (
     AbstractField,
@@ -26,7 +26,7 @@ from gfsim.portraits.surfaces import (
     Window,
 )
 from gfsim.problems import Problem
-from gfsim.problems.checks import positive_integer
+from gfsim.problems.checks import positive_integer, real_number, traced_shape
 
 if TYPE_CHECKING:
     import xarray
@@ -49,8 +49,8 @@ class Portrait:
       attract (rows,).
     - `grid` (…, m): of a plane (ny, nx, 2); of the sphere (2, n, n, 3), its hemispheres in Lambert's projection, NaN
       beyond their rim. On it `velocity` (…, m), `level` (…), the share `outside` (…) of the velocity that leaves the
-      plane, the quantity `conserved` (…) and `basin` (…): the place in `points` of the minimum reached, the number of
-      points and more for the attracting parts of curves, −1 for none.
+      plane, the quantity `conserved` (…) and `basin` (…): the place in `points` of the minimum or sink reached, the
+      number of points and more for the attracting parts of curves, −1 for none.
 
     What was not asked for or has no meaning is empty, NaN or −1.
     """
@@ -133,10 +133,12 @@ def planar(
     Raises TypeError or ValueError for a problem of more than two parameters, and arguments of the wrong kind or range.
     """
     plane = _as_field(field)
-    if conserved is None and isinstance(field, Problem) and field.balancedness(field.theta) is not None:
+    if conserved is not None:
+        _check_value("conserved", conserved, 2, ())
+    elif isinstance(field, Problem) and field.balancedness(field.theta) is not None:
         conserved = Balance(field)
     window = Window(plane, x, y)
-    steps = np.linspace(0, 1, positive_integer("resolution", resolution))
+    steps = np.linspace(0, 1, _at_least_two(resolution))
     z = np.stack(np.meshgrid(steps, steps), axis=-1)
     return _portrait(window, z, parts, spacing, conserved, rtol)
 
@@ -157,7 +159,7 @@ def spherical(
     Raises ValueError for a problem that is not homogeneous or has another number of parameters.
     """
     sphere = _as_sphere(field)
-    return _portrait(sphere, hemispheres(positive_integer("resolution", resolution)), parts, spacing, None, rtol)
+    return _portrait(sphere, hemispheres(_at_least_two(resolution)), parts, spacing, None, rtol)
 
 
 def hemispheres(resolution: int) -> Float[np.ndarray, "2 n n 3"]:
@@ -184,8 +186,8 @@ def measured(
 def basins(
     surface: AbstractSurface, points: Points, found: Equilibria, slow: float, rtol: float
 ) -> Int[np.ndarray, "rows"]:
-    """Where each of many points flows to: the place of the minimum in `found`, or their number plus a curve's place."""
-    targets = [(k, z[None]) for k, z in enumerate(found.points) if found.kind[k] == MINIMUM]
+    """Where each of many points flows to: the place in `found` of a minimum or sink, or their number plus a curve's."""
+    targets = [(k, z[None]) for k, z in enumerate(found.points) if found.kind[k] in ATTRACTING]
     more = enumerate(zip(found.curves, found.attracting, strict=True), len(found.points))
     targets += [(k, curve[attracting]) for k, (curve, attracting) in more if attracting.any()]
     labels = np.full(len(points), NOWHERE)
@@ -205,7 +207,7 @@ def destinations(
 ) -> Int[np.ndarray, "rows"]:
     """Where each of many directions flows to on the sphere of which `portrait` was computed: the place in its points.
 
-    −1 where it reaches none of the minima.
+    −1 where it reaches none of the minima or sinks.
     """
     sphere = _as_sphere(field)
     found = Equilibria(portrait.points, portrait.kind, portrait.gradient_norm, [], [])
@@ -214,6 +216,7 @@ def destinations(
 
 def _as_sphere(field: "Problem | Callable[[Array], Array]") -> Sphere:
     if not isinstance(field, Problem):
+        _check_value("field", field, 3, (3,))
         return Sphere(field)
     if field.size != 3 or field.degree is None:
         raise ValueError(
@@ -225,6 +228,8 @@ def _as_sphere(field: "Problem | Callable[[Array], Array]") -> Sphere:
 
 def _as_field(field: "Problem | AbstractField | Callable[[Array], Array]") -> AbstractField:
     if isinstance(field, AbstractField):
+        if isinstance(field, PlanarField):
+            _check_value("field", field, 2, (2,))
         return field
     if isinstance(field, Problem):
         if field.size != 2:
@@ -235,7 +240,20 @@ def _as_field(field: "Problem | AbstractField | Callable[[Array], Array]") -> Ab
         return Slice(field, jnp.zeros(2), jnp.eye(2))
     if not callable(field):
         raise TypeError(f"field must be a problem, a plane or a function of R², was {type(field).__name__}")
+    _check_value("field", field, 2, (2,))
     return PlanarField(field)
+
+
+def _check_value(name: str, function: Callable[[Array], Array], size: int, shape: tuple[int, ...]) -> None:
+    found = traced_shape(name, function, f"a function of an array of shape ({size},)", jnp.zeros(size))
+    if found != shape:
+        raise ValueError(f"{name} must return an array of shape {shape}, returned one of {found}")
+
+
+def _at_least_two(resolution: int) -> int:
+    if positive_integer("resolution", resolution) < 2:
+        raise ValueError(f"resolution must be at least 2, was {resolution}")
+    return resolution
 
 
 def _portrait(
@@ -248,9 +266,9 @@ def _portrait(
 ) -> Portrait:
     if unknown := set(parts) - {"streamlines", "points", "basins"}:
         raise ValueError(f"parts must be of streamlines, points and basins, was {sorted(unknown)}")
-    if not 0.01 <= spacing <= 1:
+    if not 0.01 <= real_number("spacing", spacing) <= 1:
         raise ValueError(f"spacing must lie between 0.01 and 1, was {spacing}")
-    if not 1e-12 <= rtol <= 1e-3:
+    if not 1e-12 <= real_number("rtol", rtol) <= 1e-3:
         raise ValueError(f"rtol must lie between 1e-12 and 1e-3, was {rtol}")
     m = grid.shape[-1]
     flat = grid.reshape(-1, m)

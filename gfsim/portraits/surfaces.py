@@ -12,6 +12,8 @@ from numpy.typing import ArrayLike
 
 from gfsim.landscape.spectrum import spectrum
 from gfsim.problems import Problem
+from gfsim.problems.checks import real_number
+from gfsim.problems.problem import checked_problem
 from gfsim.types import Scalar, Theta
 
 Point = Float[Array, "m"]
@@ -26,6 +28,11 @@ _GOLDEN = (5**0.5 - 1) / 2
 
 class AbstractField(eqx.Module):
     """x' = field(x) in the plane, and what else is known there."""
+
+    @property
+    @abc.abstractmethod
+    def descends(self) -> bool:
+        """Whether the full velocity is known to be minus a gradient."""
 
     @abc.abstractmethod
     def __call__(self, x: Float[Array, "2"]) -> Float[Array, "2"]:
@@ -51,6 +58,10 @@ class PlanarField(AbstractField):
     function: Callable[[Array], Array]
     potential: Callable[[Array], Array] | None = None
 
+    @property
+    def descends(self) -> bool:
+        return self.potential is not None
+
     def __call__(self, x: Float[Array, "2"]) -> Float[Array, "2"]:
         return jnp.asarray(self.function(x))
 
@@ -75,6 +86,10 @@ class Slice(AbstractField):
     origin: Theta
     axes: Float[Array, "2 P"]
     log: bool = eqx.field(static=True, default=False)
+
+    @property
+    def descends(self) -> bool:
+        return True
 
     def theta(self, x: Float[Array, "2"]) -> Theta:
         """θ of a point of the plane."""
@@ -109,6 +124,7 @@ def plane_through(problem: Problem, points: ArrayLike, *, log: bool = False) -> 
 
     Raises ValueError for another shape and for three points on a line.
     """
+    checked_problem(problem)
     points = np.asarray(points, float)
     if points.shape != (3, problem.size):
         raise ValueError(f"points must have shape (3, {problem.size}), was {points.shape}")
@@ -120,6 +136,7 @@ def plane_of_hessian(problem: Problem, theta: Theta, which: tuple[int, int] = (0
 
     Each has its largest entry positive. Without `which` those of the lowest and of the highest eigenvalue.
     """
+    checked_problem(problem)
     vectors = spectrum(problem, theta, None if problem.size <= 3000 else max(map(abs, which)) + 1).vectors
     pair = np.stack([vectors[place] for place in which])
     largest = np.take_along_axis(pair, np.argmax(np.abs(pair), axis=1)[:, None], axis=1)
@@ -131,6 +148,7 @@ def plane_of_trajectory(problem: Problem, thetas: ArrayLike) -> Slice:
 
     `thetas` has shape (T, P). Raises ValueError for another shape, fewer than three rows, or rows on a line.
     """
+    checked_problem(problem)
     thetas = np.asarray(thetas, float)
     if thetas.ndim != 2 or thetas.shape[1] != problem.size or thetas.shape[0] < 3:
         raise ValueError(f"thetas must have shape (T, {problem.size}), T ≥ 3, was {thetas.shape}")
@@ -151,6 +169,11 @@ def _spanned(problem: Problem, origin: np.ndarray, spans: np.ndarray, name: str,
 
 class AbstractSurface(eqx.Module):
     """Where a portrait is computed: points z ∈ R^m, in which lengths are those of the drawing."""
+
+    @property
+    @abc.abstractmethod
+    def descends(self) -> bool:
+        """Whether the velocity is known to be that of a gradient flow."""
 
     @abc.abstractmethod
     def velocity(self, z: Point) -> Point:
@@ -198,11 +221,18 @@ class Window(AbstractSurface):
 
     def __init__(self, field: AbstractField, x: Range, y: Range):
         for name, ends in (("x", x), ("y", y)):
-            if not (len(ends) == 2 and np.all(np.isfinite(ends)) and ends[0] < ends[1]):
-                raise ValueError(f"{name} must be a range (from, to) with from < to, was {tuple(ends)}")
+            if np.shape(ends) != (2,):
+                raise ValueError(f"{name} must be a range (from, to) with from < to, was {ends!r}")
+            low, high = (real_number(name, end) for end in ends)
+            if not -np.inf < low < high < np.inf:
+                raise ValueError(f"{name} must be a range (from, to) with from < to, was {(low, high)}")
         self.field = field
         self.low = jnp.array([x[0], y[0]], float)
         self.side = jnp.array([x[1] - x[0], y[1] - y[0]], float)
+
+    @property
+    def descends(self) -> bool:
+        return self.field.descends
 
     def place(self, z: Point) -> Point:
         """x of a point of the unit square."""
@@ -244,6 +274,10 @@ class Sphere(AbstractSurface):
 
     function: Callable[[Array], Array]
     potential: Callable[[Array], Array] | None = None
+
+    @property
+    def descends(self) -> bool:
+        return self.potential is not None
 
     def velocity(self, z: Point) -> Point:
         u = z / jnp.linalg.norm(z)

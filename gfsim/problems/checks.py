@@ -1,6 +1,7 @@
 """Refusals of bad arguments, one line each: which argument, what it must be, what it was."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from numbers import Integral, Real
 
 import jax
@@ -19,9 +20,9 @@ def require_x64() -> None:
 def positive_integer(name: str, value: object) -> int:
     """`value` as an int ≥ 1. Raises TypeError (not an integer) or ValueError (below 1)."""
     if isinstance(value, bool) or not isinstance(value, Integral):
-        raise TypeError(f"{name}: must be a positive integer, was {value!r}")
+        raise TypeError(f"{name} must be a positive integer, was {value!r}")
     if value < 1:
-        raise ValueError(f"{name}: must be a positive integer, was {value}")
+        raise ValueError(f"{name} must be a positive integer, was {value}")
     return int(value)
 
 
@@ -34,15 +35,45 @@ def real_number(name: str, value: object) -> float:
     raise TypeError(f"{name} must be one real number, was {value!r}")
 
 
+def true_or_false(name: str, value: object) -> bool:
+    """`value`. Raises TypeError unless it is a boolean."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, was {value!r}")
+    return value
+
+
+@contextlib.contextmanager
+def tracing(name: str, function: object, what: str) -> Iterator[None]:
+    """While JAX traces a user's `function`, which must be `what`: an error of it becomes a ValueError of one line."""
+    if not callable(function):
+        raise TypeError(f"{name} must be {what}, was {function!r}")
+    try:
+        yield
+    except Exception as error:
+        first = str(error).partition("\n")[0]
+        raise ValueError(
+            f"{name} must be {what} in JAX's operations, was {function!r}, which raised {type(error).__name__}: {first}"
+        ) from error
+
+
+def traced_shape(name: str, function: Callable, what: str, *arguments: object) -> tuple[int, ...]:
+    """The shape of the one array that `function` returns. Raises as `tracing`, and TypeError for another value."""
+    with tracing(name, function, what):
+        value = jax.eval_shape(function, *arguments)
+    if not hasattr(value, "shape"):
+        raise TypeError(f"{name} must be {what} with one array as value, returned {type(value).__name__}")
+    return value.shape
+
+
 def layer_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
     """`sizes` as a tuple (d, hidden sizes …, K).
 
     Raises TypeError or ValueError unless it holds at least two positive integers.
     """
     if not isinstance(sizes, Sequence) or isinstance(sizes, str):
-        raise TypeError(f"sizes: must be a sequence of at least two positive integers, was {sizes!r}")
+        raise TypeError(f"sizes must be a sequence of at least two positive integers, was {sizes!r}")
     if len(sizes) < 2:
-        raise ValueError(f"sizes: must hold at least two layer sizes (input and output), was {tuple(sizes)}")
+        raise ValueError(f"sizes must hold at least two layer sizes (input and output), was {tuple(sizes)}")
     return tuple(positive_integer(f"sizes[{l}]", size) for l, size in enumerate(sizes))
 
 
@@ -54,5 +85,5 @@ def prng_key(name: str, value: object) -> jax.Array:
         if value.dtype == jnp.uint32 and value.shape == (2,):
             return value
         value = f"{value.dtype}{list(value.shape)}"
-        raise TypeError(f"{name}: must be one random key, jax.random.key(seed), was {value}")
-    raise TypeError(f"{name}: must be one random key, jax.random.key(seed), was {value!r}")
+        raise TypeError(f"{name} must be one random key, jax.random.key(seed), was {value}")
+    raise TypeError(f"{name} must be one random key, jax.random.key(seed), was {value!r}")

@@ -37,20 +37,20 @@ class Dataset(eqx.Module):
         require_x64()
         x, y = _real_array("inputs", inputs), _real_array("targets", targets)
         if x.ndim != 2:
-            raise ValueError(f"inputs: must have shape (n, d), was {x.shape}")
+            raise ValueError(f"inputs must have shape (n, d), was {x.shape}")
         if y.ndim not in (1, 2):
-            raise ValueError(f"targets: must have shape (n,) or (n, K), was {y.shape}")
+            raise ValueError(f"targets must have shape (n,) or (n, K), was {y.shape}")
         for name, values in (("inputs", x), ("targets", y)):
             if values.size == 0:
-                raise ValueError(f"{name}: must not be empty, was of shape {values.shape}")
+                raise ValueError(f"{name} must not be empty, was of shape {values.shape}")
         if len(x) != len(y):
-            raise ValueError(f"targets: must have one entry per input, {len(x)}, was {len(y)}")
+            raise ValueError(f"targets must have one entry per input, {len(x)}, was {len(y)}")
         for name, values in (("inputs", x), ("targets", y)):
             wrong = ~np.isfinite(values)
             if wrong.any():
                 first = tuple(int(i) for i in np.argwhere(wrong)[0])
                 others = f" ({wrong.sum()} of {values.size} entries are not finite)"
-                raise ValueError(f"{name}: must be finite, was {values[first]} at index {first}{others}")
+                raise ValueError(f"{name} must be finite, was {values[first]} at index {first}{others}")
         self.inputs = placed(x, placement(inputs))
         self.targets = placed(y, placement(targets))
 
@@ -75,10 +75,10 @@ def digits(classes: Sequence[int]) -> Dataset:
     Source: E. Alpaydin & C. Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998.
     """
     if not isinstance(classes, Sequence) or isinstance(classes, str):
-        raise TypeError(f"classes: must be a sequence of digits, such as (3, 5), was {classes!r}")
+        raise TypeError(f"classes must be a sequence of digits, such as (3, 5), was {classes!r}")
     allowed = range(10)
     if len(classes) < 2 or any(c not in allowed or classes.count(c) > 1 for c in classes):
-        raise ValueError(f"classes: must be at least two different digits 0 … 9, was {tuple(classes)}")
+        raise ValueError(f"classes must be at least two different digits 0 … 9, was {tuple(classes)}")
     # Importing scikit-learn would take longer than solving many a flow on them: its file is read without.
     package = importlib.util.find_spec("sklearn")
     assert package is not None
@@ -100,16 +100,16 @@ def gaussians(means: ArrayLike | Sequence, std: float, n: int, key: Key) -> Data
     """
     centres = _real_array("means", means)
     if centres.ndim != 2 or centres.shape[0] < 2 or centres.shape[1] == 0:
-        raise ValueError(f"means: must have shape (K, d) with K ≥ 2, was {centres.shape}")
+        raise ValueError(f"means must have shape (K, d) with K ≥ 2, was {centres.shape}")
     if not np.isfinite(centres).all():
-        raise ValueError(f"means: must be finite, was {centres.tolist()}")
+        raise ValueError(f"means must be finite, was {centres.tolist()}")
     if isinstance(std, bool) or not isinstance(std, Real):
-        raise TypeError(f"std: must be a number ≥ 0, was {std!r}")
+        raise TypeError(f"std must be a number ≥ 0, was {std!r}")
     if not 0.0 <= std < np.inf:
-        raise ValueError(f"std: must be a finite number ≥ 0, was {std}")
+        raise ValueError(f"std must be a finite number ≥ 0, was {std}")
     n = positive_integer("n", n)
     if n < len(centres):
-        raise ValueError(f"n: must be at least the number of classes, {len(centres)}, was {n}")
+        raise ValueError(f"n must be at least the number of classes, {len(centres)}, was {n}")
     labels = np.arange(n) % len(centres)
     noise = np.asarray(jax.random.normal(prng_key("key", key), (n, centres.shape[1])))
     return Dataset(centres[labels] + std * noise, _labels(labels, len(centres)))
@@ -124,7 +124,7 @@ def teacher(network: Callable[[Input], Output], n: int, key: Key) -> Dataset:
     n = positive_integer("n", n)
     in_size = getattr(network, "in_size", None)
     if not isinstance(in_size, int):
-        raise TypeError(f"network: must have an integer in_size, {type(network).__name__} had {in_size!r}")
+        raise TypeError(f"network must have an integer in_size, {type(network).__name__} had {in_size!r}")
     inputs = jax.random.normal(prng_key("key", key), (n, in_size))
     return Dataset(inputs, jax.vmap(network)(inputs))
 
@@ -163,11 +163,11 @@ def from_file(path: str | Path) -> Dataset:
     Raises ValueError, naming the file, if it is missing, unreadable or not of this form.
     """
     if not isinstance(path, str | os.PathLike):
-        raise TypeError(f"path: must be the path of a file, was {path!r}")
+        raise TypeError(f"path must be the path of a file, was {path!r}")
     path = Path(path)
     readers = {".npz": _read_npz, ".csv": _read_csv}
     if path.suffix.lower() not in readers:
-        raise ValueError(f"path: must end in .npz or .csv, was {str(path)!r}")
+        raise ValueError(f"path must end in .npz or .csv, was {str(path)!r}")
     try:
         inputs, targets = readers[path.suffix.lower()](path)
     except (OSError, UnicodeDecodeError, zipfile.BadZipFile, csv.Error) as error:
@@ -210,10 +210,10 @@ def _read_csv(path: Path) -> tuple[np.ndarray, np.ndarray]:
     for line, row in rows:
         where = f"path: {str(path)!r}, line {line}"
         if len(row) != columns:
-            raise ValueError(f"{where}: must have {columns} columns, had {len(row)}")
+            raise ValueError(f"{where} must have {columns} columns, had {len(row)}")
         for column, entry in enumerate(row, start=1):
             if not _is_number(entry):
-                raise ValueError(f"{where}, column {column}: must be a number, was {entry!r}")
+                raise ValueError(f"{where}, column {column} must be a number, was {entry!r}")
     table = np.array([[float(entry) for entry in row] for _, row in rows])
     return table[:, :-1], table[:, -1]
 
@@ -234,7 +234,7 @@ def _real_array(name: str, values: object) -> Float[np.ndarray, "..."]:
     try:
         array = on_host(values)
     except ValueError as error:
-        raise ValueError(f"{name}: must be a rectangular array of numbers, was ragged") from error
+        raise ValueError(f"{name} must be a rectangular array of numbers, was ragged") from error
     if array.dtype.kind not in "fiub":
-        raise TypeError(f"{name}: must be real numbers, was of type {array.dtype}")
+        raise TypeError(f"{name} must be real numbers, was of type {array.dtype}")
     return array.astype(np.float64)

@@ -42,7 +42,7 @@ class AbstractLoss(eqx.Module):
 
     def __check_init__(self):
         if self.reduction not in _REDUCTIONS:
-            raise ValueError(f'reduction: must be "mean" or "sum", was {self.reduction!r}')
+            raise ValueError(f'reduction must be "mean" or "sum", was {self.reduction!r}')
 
     @abc.abstractmethod
     def values(self, outputs: Outputs, targets: Targets) -> PerSample:

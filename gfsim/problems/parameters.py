@@ -47,14 +47,14 @@ def flatten(name: str, tree: PyTree, trainable: Trainable) -> tuple[Theta, PyTre
     All floating-point arrays become float64, those that stay in the template as well. `name` is what the
     messages call the tree.
 
-    Raises TypeError if a selected leaf is not real floating-point, ValueError if nothing is selected or
-    `trainable` does not fit the tree.
+    Raises TypeError if a selected leaf is not real floating-point, ValueError if nothing is selected, if a selected
+    leaf on the host is not finite, or if `trainable` does not fit the tree.
     """
     try:
         selected, rest = eqx.partition(tree, trainable)
     except ValueError as error:
         raise ValueError(
-            f"trainable: must be a function of a leaf, or booleans shaped like the {name}, was {trainable!r}"
+            f"trainable must be a function of a leaf, or booleans shaped like the {name}, was {trainable!r}"
         ) from error
     leaves, structure = jax.tree_util.tree_flatten_with_path(selected)
     for path, leaf in leaves:
@@ -67,7 +67,9 @@ def flatten(name: str, tree: PyTree, trainable: Trainable) -> tuple[Theta, PyTre
     xp = jnp if away else np
     pieces = [xp.ravel(xp.asarray(leaf, float)) for _, leaf in leaves]
     if sum(piece.size for piece in pieces) == 0:
-        raise ValueError(f"{name}: must have at least one floating-point parameter to train, had none")
+        raise ValueError(f"{name} must have at least one floating-point parameter to train, had none")
+    if xp is np and not all(np.all(np.isfinite(piece)) for piece in pieces):
+        raise ValueError(f"{name} must have finite parameters, held NaN or infinity")
     slots = [Slot(jnp.shape(leaf)) for _, leaf in leaves]
     rest = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64) if _is_frozen(leaf) else leaf, rest)
     return jnp.asarray(xp.concatenate(pieces)), eqx.combine(jax.tree.unflatten(structure, slots), rest)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float, PyTree
 
-from gfsim.problems.checks import positive_integer, require_x64
+from gfsim.problems.checks import positive_integer, require_x64, tracing
 from gfsim.problems.data import Dataset
 from gfsim.problems.losses import AbstractLoss
 from gfsim.problems.objectives import AbstractObjective, FunctionObjective, NetworkObjective
@@ -52,11 +52,11 @@ class Problem(eqx.Module):
     ):
         require_x64()
         if not callable(network):
-            raise TypeError(f"network: must be a network, an Equinox model of one input, was {network!r}")
+            raise TypeError(f"network must be a network, an Equinox model of one input, was {network!r}")
         if not isinstance(data, Dataset):
-            raise TypeError(f"data: must be a gf.Dataset, was {type(data).__name__}")
+            raise TypeError(f"data must be a gf.Dataset, was {type(data).__name__}")
         if not isinstance(loss, AbstractLoss):
-            raise TypeError(f"loss: must be one of gf.losses, such as Logistic(), was {loss!r}")
+            raise TypeError(f"loss must be one of gf.losses, such as Logistic(), was {loss!r}")
         if batch is not None:
             batch = min(positive_integer("batch", batch), data.n)
         trainable = eqx.is_inexact_array if trainable is None else trainable
@@ -72,18 +72,18 @@ class Problem(eqx.Module):
         stay as they are. Pass the same `fn` object again to reuse its compilation. `log_loss` is log(loss),
         which underflows with it; what needs data or a network raises ValueError.
 
-        Raises ValueError if JAX is not set to float64 or `fn` does not return shape (); TypeError if it does
+        Raises ValueError if JAX is not set to float64, if a parameter is NaN or infinite, or if `fn` fails or does not
+        return shape (); TypeError if it does
         not return float64, if a leaf is an integer or complex, or if `fn` cannot be called.
         """
         require_x64()
-        if not callable(fn):
-            raise TypeError(f"fn: must be a function of params, was {fn!r}")
         theta, template = flatten("params", params, _is_number)
-        value = eqx.filter_eval_shape(fn, fill(template, theta))
+        with tracing("fn", fn, "a function of params"):
+            value = eqx.filter_eval_shape(fn, fill(template, theta))
         if getattr(value, "shape", None) != ():
-            raise ValueError(f"fn: must return one scalar of shape (), returned {_describe(value)}")
+            raise ValueError(f"fn must return one scalar of shape (), returned {_describe(value)}")
         if value.dtype != jnp.float64:
-            raise TypeError(f"fn: must return a float64 scalar, returned {value.dtype}")
+            raise TypeError(f"fn must return a float64 scalar, returned {value.dtype}")
         # __init__ takes a network; this is the other way to the same two fields.
         problem = object.__new__(cls)
         object.__setattr__(problem, "theta", theta)
@@ -186,14 +186,14 @@ class Problem(eqx.Module):
 
     def _network_objective(self, wanted: str) -> NetworkObjective:
         if not isinstance(self.objective, NetworkObjective):
-            raise ValueError(f"{wanted}: needs Problem(network, data, loss), problem was Problem.from_loss(…)")
+            raise ValueError(f"{wanted} needs Problem(network, data, loss), problem was Problem.from_loss(…)")
         return self.objective
 
     def _checked(self, name: str, theta: Theta) -> Theta:
         shape, dtype = getattr(theta, "shape", None), getattr(theta, "dtype", None)
         if shape != (self.size,) or dtype != jnp.float64:
             was = repr(theta) if shape is None else f"{dtype} of shape {shape}"
-            raise TypeError(f"{name}: must be a float64 array of shape ({self.size},), was {was}")
+            raise TypeError(f"{name} must be a float64 array of shape ({self.size},), was {was}")
         return theta
 
 
@@ -209,12 +209,12 @@ def _output_shape(template: PyTree, theta: Theta, data: Dataset) -> tuple[int, .
         output = eqx.filter_eval_shape(lambda theta, inputs: fill(template, theta)(inputs[0]), theta, data.inputs)
     except (TypeError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"network: must take inputs of shape ({data.d},), did not: {reason}") from error
+        raise ValueError(f"network must take inputs of shape ({data.d},), did not: {reason}") from error
     shape = getattr(output, "shape", None)
     if shape is None or len(shape) > 1:
-        raise ValueError(f"network: must return shape () or (K,) for one input, returned {_describe(output)}")
+        raise ValueError(f"network must return shape () or (K,) for one input, returned {_describe(output)}")
     if output.dtype != jnp.float64:
-        raise TypeError(f"network: must return float64 for a float64 input, returned {output.dtype}")
+        raise TypeError(f"network must return float64 for a float64 input, returned {output.dtype}")
     return shape
 
 

@@ -20,13 +20,17 @@ class LogTimeMeter:
             from rich.console import Console
             from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+            console = Console(stderr=True)
+            # In a file or a pipe a line that is redrawn would leave one that is empty.
+            self._shown = console.is_terminal or console.is_jupyter
             self._progress = Progress(
                 TextColumn("flow"),
                 BarColumn(),
                 TextColumn("t = {task.fields[clock]:.3g} of {task.fields[end]:.3g}, {task.fields[steps]} steps"),
                 TimeElapsedColumn(),
-                console=Console(stderr=True),
+                console=console,
                 transient=True,
+                disable=not self._shown,
             )
             self._task = self._progress.add_task("", total=1.0, clock=0.0, end=self._end, steps=0)
             self._progress.start()

@@ -16,7 +16,7 @@ from gfsim.dynamics.descent import AbstractDescent
 from gfsim.dynamics.modified import ModifiedFlow
 from gfsim.landscape.spectrum import largest_eigenvalue
 from gfsim.placement import on_host, placed, placement
-from gfsim.problems.checks import positive_integer, real_number
+from gfsim.problems.checks import positive_integer, real_number, tracing, true_or_false
 from gfsim.problems.problem import Problem
 from gfsim.simulation.assemble import Observable, assembled
 from gfsim.simulation.checkpoint import Checkpoint
@@ -80,6 +80,7 @@ def simulate(
         )
     start = _checked_start(dynamics.problem, theta0)
     _check_numbers(t1, rtol, atol, max_steps)
+    true_or_false("progress", progress)
     if solver is not None and not isinstance(solver, dfx.AbstractAdaptiveSolver):
         raise TypeError(f"solver must be a diffrax solver with an error estimate, was {_kind(solver)}")
     if save is not None and not isinstance(save, (SaveAt, EveryStep)):
@@ -211,19 +212,7 @@ def _checked_observers(observe: Mapping[str, Observable] | None, problem: Proble
     for name, function in observers.items():
         if not isinstance(name, str) or name in OWN_NAMES:
             raise ValueError(f"observe must name what it measures by a string other than {OWN_NAMES}, was {name!r}")
-        if not callable(function):
-            raise TypeError(f"observe[{name!r}] must be a function f(problem, theta), was {function!r}")
-        # Rows are measured after the solve, which an error there would lose.
-        try:
-            fixed = Fixed(problem, function)
-        except TypeError as error:
-            raise TypeError(f"observe[{name!r}] must be hashable, as functions are, was {function!r}") from error
-        try:
-            _observed.eval_shape(fixed, problem.theta)
-        except Exception as error:
-            first = str(error).partition("\n")[0]
-            raise ValueError(
-                f"observe[{name!r}] must be a function f(problem, theta) of JAX's operations with an array as value, "
-                f"was {function!r}, which raised {type(error).__name__}: {first}"
-            ) from error
+        # Rows are measured after the solve, which an error there would lose. What is not hashable is not static either.
+        with tracing(f"observe[{name!r}]", function, "a function f(problem, theta) with an array as value"):
+            _observed.eval_shape(Fixed(problem, function), problem.theta)
     return observers

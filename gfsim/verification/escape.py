@@ -44,9 +44,9 @@ def escape_times(
     Raises ValueError where the point has no negative eigenvalue, or `drop` is not positive.
     """
     if not point.inertia.minus:
-        raise ValueError("point: must be a strict saddle, had no negative eigenvalue")
+        raise ValueError("point must be a strict saddle, had no negative eigenvalue")
     if not drop > 0:
-        raise ValueError(f"drop: must be positive, was {drop}")
+        raise ValueError(f"drop must be positive, was {drop}")
     epsilons, u = np.asarray(epsilons, float), jnp.asarray(unstable_directions(problem, point)[0])
     latest = 20 * (1 + np.log(1 / epsilons.min())) / abs(float(point.eigenvalues[0]))
     until = events.loss_below(point.loss - drop)

@@ -17,11 +17,11 @@ def extinction_time(flow: HighOrderFlow, trajectory: Trajectory) -> float:
     Source: [derived].
     """
     if not isinstance(flow, HighOrderFlow):
-        raise TypeError(f"flow: must be a gf.HighOrderFlow, was {type(flow).__name__}")
+        raise TypeError(f"flow must be a gf.HighOrderFlow, was {type(flow).__name__}")
     checked_trajectory(trajectory)
     p = float(flow.degree)
     if p <= 2 or flow.norm != "euclidean":
-        raise ValueError(f"flow: must have a degree above 2 in the Euclidean norm, was {p:g}, {flow.norm}")
+        raise ValueError(f"flow must have a degree above 2 in the Euclidean norm, was {p:g}, {flow.norm}")
     q, theta = p / (p - 1), trajectory.theta[-1]
     g = flow.problem.grad(theta)
     squared = jnp.vdot(g, g)

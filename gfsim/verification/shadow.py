@@ -80,7 +80,7 @@ def shadow_error(lift: CopyMap, narrow: Trajectory, wide: Trajectory) -> Float[n
     """
     if narrow.theta.shape[0] != wide.theta.shape[0]:
         counts = narrow.theta.shape[0], wide.theta.shape[0]
-        raise ValueError(f"wide: must have the {counts[0]} rows of narrow, had {counts[1]}")
+        raise ValueError(f"wide must have the {counts[0]} rows of narrow, had {counts[1]}")
     return np.linalg.norm(np.asarray(wide.theta) - np.asarray(jax.vmap(lift)(narrow.theta)), axis=-1)
 
 

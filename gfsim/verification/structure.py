@@ -35,9 +35,9 @@ def structure(problem: Problem, trajectory: Trajectory) -> "xarray.Dataset":
     import xarray
 
     if missing := STRUCTURE.keys() - checked_trajectory(trajectory).observed.keys():
-        raise ValueError(f"trajectory: must be run with observe=gf.observables.STRUCTURE, lacks {sorted(missing)}")
+        raise ValueError(f"trajectory must be run with observe=gf.observables.STRUCTURE, lacks {sorted(missing)}")
     if trajectory.t.ndim != 1:
-        raise ValueError("trajectory: must be a single run, was an ensemble")
+        raise ValueError("trajectory must be a single run, was an ensemble")
     loss, norm, extremes = (np.asarray(trajectory.observed[name]) for name in STRUCTURE)
     smallest, largest = extremes.T
     scale, t = problem.criterion.scale(problem.data.n), np.asarray(trajectory.t)

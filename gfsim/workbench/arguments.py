@@ -193,6 +193,9 @@ Command = (
 _COMMANDS = ("list", "run", "sweep", "fit", "draw", "cite", "compare", "view", "animate", "doctor")
 
 
+_ABOUT = "A laboratory for gradient flow. `gfsim --version` prints its version."
+
+
 def parse_command(
     arguments: Sequence[str],
 ) -> List | Run | Sweep | Fit | Draw | Cite | Compare | View | Animate | Doctor:
@@ -201,7 +204,7 @@ def parse_command(
     Raises `ValueError` for what cannot be parsed; `--help` prints and raises `SystemExit(0)`.
     """
     if arguments[0] not in (*_COMMANDS, "-h", "--help"):
-        raise ValueError(f"command must be one of {', '.join(_COMMANDS)}, was {arguments[0]!r}")
+        raise ValueError(f"command must be one of {', '.join(_COMMANDS)}, or --version, was {arguments[0]!r}")
     named = arguments[0] in ("run", "draw", "cite") and not {"-h", "--help"} & set(arguments)
     if named and split_name(arguments[1:])[0] is None:
         raise ValueError(f"{arguments[0]} must be given a scenario's name (gfsim list) or file, was given none")
@@ -209,7 +212,8 @@ def parse_command(
         # The last one would silently replace the others.
         if arguments.count(option) > 1:
             raise ValueError(f"{option} must be given once, with all fields behind it, was given again")
-    return _parse(Command, arguments, "gfsim")  # pyright: ignore[reportArgumentType]
+    asked = f"gfsim {arguments[0]}" if arguments[0] in _COMMANDS else "gfsim"
+    return _parse(Command, arguments, "gfsim", asked)  # pyright: ignore[reportArgumentType]
 
 
 def split_name(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
@@ -234,24 +238,26 @@ def parse_run(listing: Listing, scenario: type[Scenario], arguments: Sequence[st
     if "--reduced" in arguments:
         default = default.reduced()
     both = dataclasses.make_dataclass("both", [("scenario", scenario, default), ("runner", RunOptions, RunOptions())])
-    parsed = _parse(both, arguments, f"gfsim run {listing.name}")
+    prog = f"gfsim run {listing.name}"
+    parsed = _parse(both, arguments, prog, prog)
     return parsed.scenario, parsed.runner
 
 
-def _parse(kind: type[T], arguments: Sequence[str], prog: str) -> T:
+def _parse(kind: type[T], arguments: Sequence[str], prog: str, asked: str) -> T:
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
             return tyro.cli(
                 kind,
                 prog=prog,
+                description=_ABOUT if prog == "gfsim" else None,
                 args=arguments,
                 config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
             )
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-    raise ValueError(f"{_first_section(complaint.getvalue())} (see {prog} --help)")
+    raise ValueError(f"{_first_section(complaint.getvalue())} (see {asked} --help)")
 
 
 def _first_section(box: str) -> str:
@@ -263,4 +269,5 @@ def _first_section(box: str) -> str:
     _, *body = [line for line in lines if line] or ["", "bad arguments"]
     sections = itertools.groupby(body, key=lambda line: set(line) <= {"─", "-"})
     message = next((" ".join(section) for is_rule, section in sections if not is_rule), "bad arguments")
-    return re.sub(r"^Error parsing (scenario|runner|both): ", "", message)
+    message = re.sub(r"^Error parsing (scenario|runner|both): ", "", message)
+    return re.sub(r" +([.,;)])", r"\1", message)

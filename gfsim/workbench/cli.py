@@ -7,16 +7,18 @@ import contextlib
 import functools
 import json
 import linecache
+import os
 import shutil
 import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+from gfsim import __version__
 from gfsim.workbench import arguments as cl
 from gfsim.workbench.discovery import Listing, figure_file, find, listings, load_scenario
 
-HOLDS, FAILS, BAD_INPUT, BUG, INTERRUPTED = 0, 1, 2, 3, 130
+HOLDS, FAILS, BAD_INPUT, BUG, INTERRUPTED, CLOSED = 0, 1, 2, 3, 130, 141
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,6 +29,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("gfsim: interrupted; nothing half-written was left", file=sys.stderr)
         return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever reads the output, such as `head`, has seen enough; Python would complain again on its way out.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return CLOSED
     except Exception as error:
         if not _says_what_is_wrong(error):
             traceback.print_exc()
@@ -40,6 +46,9 @@ def _dispatch(arguments: Sequence[str]) -> int:
         name, rest = cl.split_name(arguments[1:])
         if name is not None:
             return _run(name, rest)
+    if list(arguments) == ["--version"]:
+        print(f"gfsim {__version__}")
+        return HOLDS
     match cl.parse_command(arguments or ["--help"]):
         case cl.List():
             return _list()

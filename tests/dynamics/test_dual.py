@@ -65,8 +65,8 @@ def test_the_last_jump_interpolates():
 
 def test_refusals():
     problem = diagonal(np.eye(2), np.ones(2))
-    with pytest.raises(ValueError, match=r"^alpha: must lie between 0 and 1, was 1.0$"):
+    with pytest.raises(ValueError, match=r"^alpha must lie between 0 and 1, was 1.0$"):
         gf.DualFlow(problem, 1.0)
     other = gf.Problem.from_loss(lambda x: jnp.sum(x**2), jnp.ones(2))
-    with pytest.raises(ValueError, match=r"^problem: must have a gf.networks.DiagonalLinear, had another network$"):
+    with pytest.raises(ValueError, match=r"^problem must have a gf.networks.DiagonalLinear, had another network$"):
         gf.DualFlow(other, 0.1)

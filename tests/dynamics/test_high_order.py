@@ -133,7 +133,7 @@ def test_extinction_by_clock_and_by_direct_integration(network):
     # What is left depends on nothing but the smallest curvature there.
     curvature = np.linalg.svd(jax.jacobian(network.outputs)(run.theta[-1]), compute_uv=False)[-1] ** 2 / network.data.n
     assert extinct - time == pytest.approx(2 * 1e-9**0.5 / curvature, rel=1e-3)
-    with pytest.raises(ValueError, match=r"^flow: must have a degree above 2 in the Euclidean norm, was 2, euclidean$"):
+    with pytest.raises(ValueError, match=r"^flow must have a degree above 2 in the Euclidean norm, was 2, euclidean$"):
         extinction_time(gf.HighOrderFlow(network, 2.0), run)
 
 

@@ -117,5 +117,5 @@ def test_what_it_is_not_for():
         ValueError, match=r"problem must have the loss Exponential, Logistic or CrossEntropy, was Square"
     ):
         gf.MarginFlow(gf.Problem(network, DATA, gf.losses.Square()))
-    with pytest.raises(ValueError, match=r"criterion: needs Problem\(network, data, loss\)"):
+    with pytest.raises(ValueError, match=r"criterion needs Problem\(network, data, loss\)"):
         gf.MarginFlow(gf.Problem.from_loss(lambda x: jnp.sum(x**2), jnp.ones(2)))

@@ -68,6 +68,10 @@ def simulated(*, dynamics=None, theta0=None, t1=1.0, **options):
     )
 
 
+def planar(field=None, **options):
+    return gf.portraits.planar(things().bowl if field is None else field, (-1.0, 1.0), (-1.0, 1.0), **options)
+
+
 def two_layer(in_size=2, width=2, activation=jnp.tanh, key=KEY):
     return gf.networks.TwoLayer(in_size, width, activation, key=key)
 
@@ -307,6 +311,25 @@ CASES = [
     ("scale", "was 'log'", lambda: claimed(scale="log")),
     ("venue", "was 'arxiv'", lambda: gf.plotting.style("arxiv")),
     ("column", "was 'third'", lambda: gf.plotting.style("icml", column="third")),
+    ("fn", "raised TypeError", lambda: gf.Problem.from_loss(lambda: 1.0, jnp.ones(2))),
+    ("params", "held NaN", lambda: gf.Problem.from_loss(jnp.sum, jnp.array([NAN]))),
+    ("progress", "was 'yes'", lambda: simulated(progress="yes")),
+    ("field", "was int", lambda: planar(3)),
+    ("field", "of (3,)", lambda: planar(lambda x: jnp.ones(3))),
+    ("field", "raised NameError", lambda: planar(lambda x: nowhere)),  # pyright: ignore
+    ("field", "of ()", lambda: gf.portraits.spherical(lambda u: u[0])),
+    ("conserved", "was 3", lambda: planar(conserved=3)),
+    ("conserved", "of (2,)", lambda: planar(conserved=lambda x: x)),
+    ("spacing", "was '0.1'", lambda: planar(spacing="0.1")),
+    ("rtol", "was 'a'", lambda: planar(rtol="a")),
+    ("resolution", "was 1", lambda: planar(resolution=1)),
+    ("x", "was 3", lambda: gf.portraits.planar(things().bowl, 3, (0, 1))),
+    ("y", "was '1'", lambda: gf.portraits.planar(things().bowl, (0, 1), (0, "1"))),
+    ("problem", "was ndarray", lambda: gf.portraits.plane_of_trajectory(np.ones((4, 2)), things().bowl)),
+    ("problem", "was ndarray", lambda: gf.portraits.plane_through(np.ones((3, 2)), things().bowl)),
+    ("problem", "was int", lambda: gf.portraits.plane_of_hessian(3, things().bowl.theta)),
+    ("ax", "was 3", lambda: gf.plotting.path(np.ones((3, 2)), ax=3)),
+    ("ax", "was 3", lambda: gf.plotting.residuals(np.ones(3), np.ones(3), 1.0, ax=3)),
     ("work", "was 'Nobody'", lambda: gf.citation("Nobody")),
     # Records.
     ("record", "gone.nc", lambda: load("gone.nc")),

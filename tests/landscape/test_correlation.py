@@ -117,10 +117,10 @@ def test_time_to_blow_up_on_the_kkt_ray():
 @pytest.mark.parametrize(
     ("function", "theta", "message"),
     [
-        (correlation_kkt, jnp.zeros(2), "theta: must have a positive, finite norm, was 0"),
-        (correlation_kkt, jnp.array([1.0, np.nan]), "theta: must have a positive, finite norm, was nan"),
-        (lambda p, t: correlation_kkt(p, t, 0.0), jnp.ones(2), "tolerance: must be positive, was 0"),
-        (time_to_blow_up, jnp.array([1.0, -1.0]), "theta: must have a positive correlation"),
+        (correlation_kkt, jnp.zeros(2), "theta must have a positive, finite norm, was 0"),
+        (correlation_kkt, jnp.array([1.0, np.nan]), "theta must have a positive, finite norm, was nan"),
+        (lambda p, t: correlation_kkt(p, t, 0.0), jnp.ones(2), "tolerance must be positive, was 0"),
+        (time_to_blow_up, jnp.array([1.0, -1.0]), "theta must have a positive correlation"),
     ],
 )
 def test_bad_arguments(function, theta, message):

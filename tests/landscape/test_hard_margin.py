@@ -84,10 +84,10 @@ def test_curvature_decides_optimality(p):
 
 
 SAYS = [
-    (lambda: hard_margin(np.array([[1.0, 0.0], [-1.0, 0.0]])), "inputs: must lie in an open half-space, did not"),
-    (lambda: one_neuron_kkt(Dataset(INPUTS, LABELS), ReLUPower(2, 0.3)), "data: must have the labels 1, .* had"),
-    (lambda: one_neuron_kkt(Dataset(INPUTS, LABELS), ReLUPower(1)), "data: must have the labels 1, .* had"),
-    (lambda: one_neuron_kkt(Dataset(INPUTS, 2 * LABELS), ReLUPower(1, 0.3)), "data: must have the labels 1 or −1,"),
+    (lambda: hard_margin(np.array([[1.0, 0.0], [-1.0, 0.0]])), "inputs must lie in an open half-space, did not"),
+    (lambda: one_neuron_kkt(Dataset(INPUTS, LABELS), ReLUPower(2, 0.3)), "data must have the labels 1, .* had"),
+    (lambda: one_neuron_kkt(Dataset(INPUTS, LABELS), ReLUPower(1)), "data must have the labels 1, .* had"),
+    (lambda: one_neuron_kkt(Dataset(INPUTS, 2 * LABELS), ReLUPower(1, 0.3)), "data must have the labels 1 or −1,"),
 ]
 
 

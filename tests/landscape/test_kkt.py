@@ -83,9 +83,9 @@ def test_units_on_a_kink_are_counted():
 
 def test_refusals():
     problem = linear()
-    with pytest.raises(ValueError, match=r"^theta: must separate the data, the smallest margin was -"):
+    with pytest.raises(ValueError, match=r"^theta must separate the data, the smallest margin was -"):
         landscape.kkt_residual(problem, -jnp.asarray(hard_margin(DATA)))
-    with pytest.raises(ValueError, match=r"^theta: must have a positive, finite norm, was 0.0"):
+    with pytest.raises(ValueError, match=r"^theta must have a positive, finite norm, was 0.0"):
         landscape.kkt_residual(problem, jnp.zeros(2))
     network = gf.networks.FeedForward((2, 3, 1), gf.networks.Tanh(), key=jax.random.key(0))
     p = gf.Problem(network, DATA, gf.losses.Exponential())

@@ -77,7 +77,7 @@ def test_second_order_type_is_that_of_the_margin():
 
 
 def test_refusals():
-    with pytest.raises(ValueError, match=r"^tolerance: must be positive, was 0"):
+    with pytest.raises(ValueError, match=r"^tolerance must be positive, was 0"):
         landscape.max_margin_polish(linear(), jnp.asarray(hard_margin(DATA)), tolerance=0.0)
-    with pytest.raises(ValueError, match=r"^exponents: must be 2 numbers ≥ 0"):
+    with pytest.raises(ValueError, match=r"^exponents must be 2 numbers ≥ 0"):
         landscape.max_margin_polish(linear(), jnp.asarray(hard_margin(DATA)), jnp.array([1.0, -1.0]))

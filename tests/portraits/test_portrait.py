@@ -1,6 +1,7 @@
 """Portraits against systems in closed form, and against solved trajectories."""
 
 import itertools
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -123,9 +124,33 @@ def rotated(x):
 
 def test_fields_that_descend_nothing():
     found = planar(rotated, (-2.0, 2.0), (-2.0, 2.0), parts=("points",), resolution=5)
-    assert found.kind == ["maximum"]
+    assert found.kind == ["source"]
     assert np.isnan(found.level).all()
     assert len(found.stable) == 0
+
+
+@pytest.mark.parametrize(
+    ("matrix", "kind"),
+    [
+        ([[0, 2], [-1, 0]], "centre"),
+        ([[-1, 2], [-2, -1]], "sink"),
+        ([[1, 2], [0, 1]], "source"),
+        ([[1, 2], [0, -1]], "saddle"),
+    ],
+)
+def test_linear_fields_by_their_eigenvalues(matrix, kind):
+    found = planar(partial(jnp.matmul, jnp.array(matrix, float)), (-1.0, 1.0), (-1.0, 1.0), parts=("points",))
+    assert found.kind == [kind]
+
+
+def bent(x):
+    """½(x² − y²) + 0.3 max(x − y, 0)²: of the four sides along the axes each has a saddle's Hessian."""
+    return 0.5 * (x[0] ** 2 - x[1] ** 2) + 0.3 * jnp.maximum(x[0] - x[1], 0) ** 2
+
+
+def test_a_kink_has_no_type_even_where_all_sides_agree():
+    found = planar(gf.Problem.from_loss(bent, jnp.ones(2)), (-1.0, 1.0), (-1.0, 1.0), parts=("points",))
+    assert found.kind == ["degenerate"]
 
 
 def double_well_of_three(theta):
@@ -178,7 +203,7 @@ def stretched(u):
 def test_the_sphere_of_a_matrix():
     found = spherical(stretched, parts=("streamlines", "points", "basins"), spacing=0.3, resolution=12)
     kinds = {tuple(np.round(point).astype(int)): kind for point, kind in zip(found.points, found.kind, strict=True)}
-    expected = {(1, 0, 0): "minimum", (0, 1, 0): "saddle", (0, 0, 1): "maximum"}
+    expected = {(1, 0, 0): "sink", (0, 1, 0): "saddle", (0, 0, 1): "source"}
     assert kinds == {tuple(sign * k for k in key): kind for key, kind in expected.items() for sign in (1, -1)}
     assert np.all(found.gradient_norm < 1e-10)
     rows = found.streamlines[np.isfinite(found.streamlines[:, 0])]
@@ -195,7 +220,7 @@ def test_the_sphere_of_a_matrix():
     assert np.abs(stable[:, 0]).max() < 1e-4
 
 
-def test_a_kink_has_no_type():
+def test_the_poles_of_a_neuron_have_no_type():
     # N = a Σ z_i max(w·x_i, 0)²: at w = 0 the second derivatives depend on the direction.
     x = np.random.default_rng(0).standard_normal((40, 2))
     y = np.maximum(x[:, 0], 0) ** 2 - 0.8 * np.maximum(x @ np.array([-0.5, 0.8]), 0) ** 2

@@ -109,27 +109,27 @@ def test_csv_file(tmp_path, header):
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda: Dataset([[1.0], [np.nan]], [1.0, 1.0]), r"inputs: must be finite, was nan at index \(1, 0\)"),
-        (lambda: Dataset([[1.0], [2.0]], [1.0, -np.inf]), r"targets: must be finite, was -inf at index \(1,\)"),
-        (lambda: Dataset(np.zeros((0, 2)), np.zeros(0)), r"inputs: must not be empty, was of shape \(0, 2\)"),
-        (lambda: Dataset(np.zeros((2, 0)), np.zeros(2)), r"inputs: must not be empty, was of shape \(2, 0\)"),
-        (lambda: Dataset(np.zeros((2, 1)), np.zeros((2, 0))), r"targets: must not be empty"),
-        (lambda: Dataset(np.zeros((3, 2)), np.zeros(4)), "targets: must have one entry per input, 3, was 4"),
-        (lambda: Dataset(np.zeros(3), np.zeros(3)), r"inputs: must have shape \(n, d\), was \(3,\)"),
-        (lambda: Dataset(np.zeros((3, 2)), 1.0), r"targets: must have shape \(n,\) or \(n, K\), was \(\)"),
-        (lambda: Dataset([[1.0], [2.0, 3.0]], [1.0, 1.0]), "inputs: must be a rectangular array .*, was ragged"),
-        (lambda: data.digits((3,)), r"classes: must be at least two different digits 0 … 9, was \(3,\)"),
+        (lambda: Dataset([[1.0], [np.nan]], [1.0, 1.0]), r"inputs must be finite, was nan at index \(1, 0\)"),
+        (lambda: Dataset([[1.0], [2.0]], [1.0, -np.inf]), r"targets must be finite, was -inf at index \(1,\)"),
+        (lambda: Dataset(np.zeros((0, 2)), np.zeros(0)), r"inputs must not be empty, was of shape \(0, 2\)"),
+        (lambda: Dataset(np.zeros((2, 0)), np.zeros(2)), r"inputs must not be empty, was of shape \(2, 0\)"),
+        (lambda: Dataset(np.zeros((2, 1)), np.zeros((2, 0))), r"targets must not be empty"),
+        (lambda: Dataset(np.zeros((3, 2)), np.zeros(4)), "targets must have one entry per input, 3, was 4"),
+        (lambda: Dataset(np.zeros(3), np.zeros(3)), r"inputs must have shape \(n, d\), was \(3,\)"),
+        (lambda: Dataset(np.zeros((3, 2)), 1.0), r"targets must have shape \(n,\) or \(n, K\), was \(\)"),
+        (lambda: Dataset([[1.0], [2.0, 3.0]], [1.0, 1.0]), "inputs must be a rectangular array .*, was ragged"),
+        (lambda: data.digits((3,)), r"classes must be at least two different digits 0 … 9, was \(3,\)"),
         (lambda: data.digits((3, 3)), r"classes: .* was \(3, 3\)"),
         (lambda: data.digits((3, 10)), r"classes: .* was \(3, 10\)"),
-        (lambda: data.gaussians([[0.0], [1.0]], -1.0, 4, KEY), "std: must be a finite number ≥ 0, was -1.0"),
-        (lambda: data.gaussians([[0.0], [1.0]], 1.0, 1, KEY), "n: must be at least the number of classes, 2, was 1"),
-        (lambda: data.gaussians([[0.0]], 1.0, 4, KEY), r"means: must have shape \(K, d\) with K ≥ 2, was \(1, 1\)"),
-        (lambda: data.gaussians([[0.0], [np.nan]], 1.0, 4, KEY), "means: must be finite"),
-        (lambda: data.sphere(0, 2, KEY), "n: must be a positive integer, was 0"),
-        (lambda: data.sphere(2, 0, KEY), "d: must be a positive integer, was 0"),
-        (lambda: data.teacher(DeepLinear((3, 2), key=KEY), 0, KEY), "n: must be a positive integer, was 0"),
+        (lambda: data.gaussians([[0.0], [1.0]], -1.0, 4, KEY), "std must be a finite number ≥ 0, was -1.0"),
+        (lambda: data.gaussians([[0.0], [1.0]], 1.0, 1, KEY), "n must be at least the number of classes, 2, was 1"),
+        (lambda: data.gaussians([[0.0]], 1.0, 4, KEY), r"means must have shape \(K, d\) with K ≥ 2, was \(1, 1\)"),
+        (lambda: data.gaussians([[0.0], [np.nan]], 1.0, 4, KEY), "means must be finite"),
+        (lambda: data.sphere(0, 2, KEY), "n must be a positive integer, was 0"),
+        (lambda: data.sphere(2, 0, KEY), "d must be a positive integer, was 0"),
+        (lambda: data.teacher(DeepLinear((3, 2), key=KEY), 0, KEY), "n must be a positive integer, was 0"),
         (lambda: data.orthogonal([]), "must not be empty"),
-        (lambda: data.orthogonal([1.0, np.nan]), "targets: must be finite"),
+        (lambda: data.orthogonal([1.0, np.nan]), "targets must be finite"),
     ],
 )
 def test_bad_arguments(make, says):
@@ -140,7 +140,7 @@ def test_bad_arguments(make, says):
 
 @pytest.mark.parametrize("inputs", [[["a"]], [[1j]]])
 def test_entries_that_are_no_numbers(inputs):
-    with pytest.raises(TypeError, match="inputs: must be real numbers, was of type"):
+    with pytest.raises(TypeError, match="inputs must be real numbers, was of type"):
         Dataset(inputs, [1.0])
 
 
@@ -153,21 +153,21 @@ def test_entries_that_are_no_numbers(inputs):
         ("empty.csv", "", "must hold at least one row of numbers, held none"),
         ("header.csv", "a,b\n", "must hold at least one row of numbers, held none"),
         ("one.csv", "1\n2\n", "must have two or more columns, inputs and target, had 1"),
-        ("text.csv", "x,y\n1,2\n3,four\n", "line 3, column 2: must be a number, was 'four'"),
-        ("mixed.csv", "1,two\n3,4\n", "line 1, column 2: must be a number, was 'two'"),
-        ("ragged.csv", "1,2\n3,4,5\n", "line 2: must have 2 columns, had 3"),
-        ("nan.csv", "1,2\nnan,4\n", "inputs: must be finite, was nan"),
+        ("text.csv", "x,y\n1,2\n3,four\n", "line 3, column 2 must be a number, was 'four'"),
+        ("mixed.csv", "1,two\n3,4\n", "line 1, column 2 must be a number, was 'two'"),
+        ("ragged.csv", "1,2\n3,4,5\n", "line 2 must have 2 columns, had 3"),
+        ("nan.csv", "1,2\nnan,4\n", "inputs must be finite, was nan"),
         ("latin.csv", b"\xff\xfe1,2\n", "must be a readable .csv file"),
         ("broken.npz", b"not a zip file", "must be a readable .npz file"),
         ("cut.npz", b"PK\x03\x04", "must be a readable .npz file"),
         ("empty.npz", b"", "must be a readable .npz file"),
         ("keys.npz", {"x": np.ones((2, 1)), "y": np.ones(2)}, "must hold the arrays inputs and targets, held x, y"),
         ("objects.npz", {"inputs": np.array([[None]]), "targets": np.ones(1)}, "must hold arrays of numbers"),
-        ("text.npz", {"inputs": np.array([["a"]]), "targets": np.ones(1)}, "inputs: must be real numbers"),
+        ("text.npz", {"inputs": np.array([["a"]]), "targets": np.ones(1)}, "inputs must be real numbers"),
         (
             "lengths.npz",
             {"inputs": np.ones((2, 1)), "targets": np.ones(3)},
-            "targets: must have one entry per input, 2",
+            "targets must have one entry per input, 2",
         ),
     ],
 )

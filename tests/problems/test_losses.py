@@ -219,5 +219,5 @@ def test_targets_that_fit(loss):
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_unknown_reduction(loss):
-    with pytest.raises(ValueError, match='reduction: must be "mean" or "sum", was \'max\''):
+    with pytest.raises(ValueError, match='reduction must be "mean" or "sum", was \'max\''):
         loss("max")

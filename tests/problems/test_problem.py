@@ -289,6 +289,6 @@ def test_from_loss_has_no_data():
         "margins": lambda: problem.margins(problem.theta),
         "correlation": lambda: problem.correlation(problem.theta),
     }.items():
-        with pytest.raises(ValueError, match=f"{name}: needs Problem\\(network, data, loss\\), problem was") as error:
+        with pytest.raises(ValueError, match=f"{name} needs Problem\\(network, data, loss\\), problem was") as error:
             use()
         assert "\n" not in str(error.value)

@@ -172,7 +172,7 @@ def test_shadows_of_different_length_are_refused():
     both = EmbeddedTrajectories().shadow("published")
     long, _ = both.descents(both.problem.theta, 0.1, 3)
     _, short = both.descents(both.problem.theta, 0.1, 2)
-    with pytest.raises(ValueError, match=r"^wide: must have the 4 rows of narrow, had 3$"):
+    with pytest.raises(ValueError, match=r"^wide must have the 4 rows of narrow, had 3$"):
         shadow_error(both.split.lift, long, short)
 
 

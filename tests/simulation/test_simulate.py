@@ -391,6 +391,10 @@ def test_progress_meter_is_in_log_time(systems, capsys, monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")  # rich then takes the captured stream for a terminal
     end_error(systems["stiff quadratic"], progress=True, solver=dfx.Tsit5())
     assert "t =" in capsys.readouterr().err
+    # A file gets nothing.
+    monkeypatch.delenv("FORCE_COLOR")
+    end_error(systems["stiff quadratic"], progress=True, solver=dfx.Tsit5())
+    assert capsys.readouterr().err == ""
 
 
 class Unhashable:
@@ -408,7 +412,7 @@ BAD = [
     ({"t1": np.inf}, ValueError, "t1 must be a positive finite number, was inf"),
     ({"rtol": 0.0}, ValueError, "rtol must lie in"),
     ({"atol": -1.0}, ValueError, "atol must be non-negative"),
-    ({"max_steps": 0}, ValueError, "max_steps: must be a positive integer, was 0"),
+    ({"max_steps": 0}, ValueError, "max_steps must be a positive integer, was 0"),
     ({"solver": dfx.Euler()}, TypeError, "solver must be a diffrax solver with an error estimate, was Euler"),
     ({"solver": "rkc"}, TypeError, "solver must be a diffrax solver"),
     ({"save": [1.0]}, TypeError, "save must come from"),

@@ -34,10 +34,10 @@ def test_times_of_a_quadratic_saddle():
 
 def test_refusals():
     problem = Problem.from_loss(lambda z: jnp.sum(z**2), jnp.zeros(2))
-    with pytest.raises(ValueError, match=r"^point: must be a strict saddle, had no negative eigenvalue"):
+    with pytest.raises(ValueError, match=r"^point must be a strict saddle, had no negative eigenvalue"):
         escape_times(problem, polish(problem, problem.theta), [1e-3], 0.1)
     own, point = saddle()
-    with pytest.raises(ValueError, match=r"^drop: must be positive, was 0"):
+    with pytest.raises(ValueError, match=r"^drop must be positive, was 0"):
         escape_times(own, point, [1e-3], 0.0)
 
 

@@ -25,9 +25,9 @@ def test_data_that_nothing_separates_are_not_separated():
     run = gf.simulate(gf.MarginFlow(problem), problem.theta, 20.0, until=gf.events.log_loss_below(-10.0), rtol=1e-6)
     assert run.outcome == "reached_end"
     assert float(problem.log_loss(run.theta[-1])) > 0
-    with pytest.raises(ValueError, match="theta: must separate the data, the smallest margin was -"):
+    with pytest.raises(ValueError, match="theta must separate the data, the smallest margin was -"):
         landscape.kkt_residual(problem, run.theta[-1])
-    with pytest.raises(ValueError, match="theta: must separate the data, the smallest margin was -"):
+    with pytest.raises(ValueError, match="theta must separate the data, the smallest margin was -"):
         landscape.max_margin_polish(problem, run.theta[-1])
 
 
@@ -72,5 +72,5 @@ def test_sliding_along_a_kink_is_not_taken_for_a_direction():
     assert np.isfinite(run.theta).all()
     w = run.theta[-1, :2]
     assert abs(w @ inputs[1]) < 1e-3 * np.linalg.norm(w)
-    with pytest.raises(ValueError, match="theta: must separate the data"):
+    with pytest.raises(ValueError, match="theta must separate the data"):
         landscape.kkt_residual(problem, run.theta[-1])

@@ -44,7 +44,7 @@ def test_bounds_hold_for_the_square_loss():
     assert found.attrs["failures"] == "none"
     assert np.all(found["lower"] < found["upper"])
     assert float(found["sandwich_lower"][-1]) < float(found["loss"][-1]) < float(found["sandwich_upper"][-1])
-    with pytest.raises(ValueError, match=r"^trajectory: must be run with observe=gf.observables.STRUCTURE, lacks"):
+    with pytest.raises(ValueError, match=r"^trajectory must be run with observe=gf.observables.STRUCTURE, lacks"):
         structure(problem, gf.simulate(gf.GradientFlow(problem), problem.theta, 1.0))
 
 

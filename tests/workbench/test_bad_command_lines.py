@@ -102,7 +102,8 @@ BAD = [
     (["compare", "start.py", "--t1", "1", "--step-sizes", "0.1"], "theta0 must have shape (2,) or (B, 2), was (7,)"),
     (["doctor", "--loud"], "--loud"),
     (["list", "all"], "all"),
-    (["--version"], "command must be one of"),
+    (["--version", "doctor"], "command must be one of"),
+    (["animate", "x.nc", "--format", "png"], "Expected one of ('gif', 'mp4'). (see gfsim animate --help)"),
     (["RUN", "unit-parabola"], "command must be one of"),
 ]
 

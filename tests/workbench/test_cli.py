@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+import gfsim
 from gfsim.workbench import load_record
 from gfsim.workbench.cli import main
 from tests.workbench.conftest import SCENARIO, files_in
@@ -155,12 +156,17 @@ def test_help_of_a_scenario_shows_its_fields(house, capsys):
         assert words in out
 
 
+def test_the_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"gfsim {gfsim.__version__}\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (
             ["frob"],
-            "command must be one of list, run, sweep, fit, draw, cite, compare, view, animate, doctor, was 'frob'",
+            "command must be one of list, .*, animate, doctor, or --version, was 'frob'",
         ),
         (["run"], "run must be given a scenario's name .* was given none"),
         (["draw", "--venue", "icml"], "draw must be given a scenario's name .* was given none"),

@@ -44,9 +44,9 @@ class ReLUPower(AbstractActivation):
 
     def __init__(self, p: int = 1, slope: float = 0.0):
         if isinstance(slope, bool) or not isinstance(slope, Real):
-            raise TypeError(f"slope: must be a number between 0 and 1, was {slope!r}")
+            raise TypeError(f"slope must be a number between 0 and 1, was {slope!r}")
         if not 0.0 <= slope <= 1.0:
-            raise ValueError(f"slope: must be a number between 0 and 1, was {slope}")
+            raise ValueError(f"slope must be a number between 0 and 1, was {slope}")
         self.p = positive_integer("p", p)
         self.slope = float(slope)
 

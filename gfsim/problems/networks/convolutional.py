@@ -38,9 +38,9 @@ class Convolutional(AbstractNetwork):
     def __init__(self, side: int, channels: Sequence[int], activation: Callable[[Array], Array], *, key: Key):
         self.side = positive_integer("side", side)
         if not isinstance(channels, Sequence) or isinstance(channels, str) or len(channels) == 0:
-            raise TypeError(f"channels: must be a sequence of one or more positive integers, was {channels!r}")
+            raise TypeError(f"channels must be a sequence of one or more positive integers, was {channels!r}")
         if not callable(activation):
-            raise TypeError(f"activation: must be callable, such as ReLUPower(2), was {activation!r}")
+            raise TypeError(f"activation must be callable, such as ReLUPower(2), was {activation!r}")
         shapes, inputs, left = [], 1, self.side
         for l, count in enumerate(channels):
             count = positive_integer(f"channels[{l}]", count)

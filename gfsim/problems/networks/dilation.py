@@ -45,7 +45,7 @@ class Dilation(eqx.Module):
         slowest = np.linalg.eigvals(G).real.min()
         if not slowest > 0:
             raise ValueError(
-                "generator: must be anti-Hurwitz, all eigenvalues with positive real part, the smallest was "
+                "generator must be anti-Hurwitz, all eigenvalues with positive real part, the smallest was "
                 f"{slowest:.4g}; {_remedy(G)}"
             )
         from scipy.linalg import solve_continuous_lyapunov  # heavy
@@ -139,22 +139,22 @@ def _square(name: str, matrix: ArrayLike | list) -> Float[np.ndarray, "d d"]:
     try:
         given = np.asarray(matrix, float)
     except (TypeError, ValueError) as error:
-        raise TypeError(f"{name}: must be a square matrix of real numbers, was {matrix!r}") from error
+        raise TypeError(f"{name} must be a square matrix of real numbers, was {matrix!r}") from error
     if given.ndim != 2 or given.shape[0] != given.shape[1] or not np.all(np.isfinite(given)):
-        raise ValueError(f"{name}: must be a finite square matrix, was {given.tolist()}")
+        raise ValueError(f"{name} must be a finite square matrix, was {given.tolist()}")
     return given
 
 
 def _checked_weight(G: np.ndarray, P: np.ndarray) -> np.ndarray:
     """P, exactly symmetric."""
     if P.shape != G.shape or not np.allclose(P, P.T, rtol=1e-9, atol=0):
-        raise ValueError(f"P: must be a symmetric matrix of the generator's shape {G.shape}, was {P.tolist()}")
+        raise ValueError(f"P must be a symmetric matrix of the generator's shape {G.shape}, was {P.tolist()}")
     P = 0.5 * (P + P.T)
     for matrix, what in ((P, "positive definite"), (P @ G + G.T @ P, "such that PG + GᵀP is positive definite")):
         least = np.linalg.eigvalsh(matrix)[0]
         if not least > 0:
             raise ValueError(
-                f"P: must be {what}, the smallest eigenvalue was {least:.4g}; leave P out to have it chosen by "
+                f"P must be {what}, the smallest eigenvalue was {least:.4g}; leave P out to have it chosen by "
                 "Lyapunov's equation PG + GᵀP = I"
             )
     return P

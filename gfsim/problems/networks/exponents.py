@@ -29,12 +29,12 @@ def exponents(network: AbstractNetwork, shares: Sequence[float | int] | None = N
     """
     if not isinstance(network, FeedForward):
         if shares is not None:
-            raise ValueError(f"shares: needs a FeedForward network, was given for {type(network).__name__}")
+            raise ValueError(f"shares needs a FeedForward network, was given for {type(network).__name__}")
         if hasattr(network, "exponents"):
             return network.exponents()  # pyright: ignore[reportAttributeAccessIssue]
         degree = getattr(network, "degree", None)
         if degree is None:
-            raise ValueError(f"network: must be quasi-homogeneous, {type(network).__name__} has no degree")
+            raise ValueError(f"network must be quasi-homogeneous, {type(network).__name__} has no degree")
         return jnp.full(sum(x.size for x in jax.tree.leaves(network) if hasattr(x, "size")), 1.0 / degree)
     weights, biases = _layers(network, shares)
     pieces = [jnp.full(w.size, own) for w, own in zip(network.weights, weights, strict=True)]
@@ -48,19 +48,19 @@ def _layers(network: FeedForward, shares: Sequence[float | int] | None) -> tuple
     m = len(network.weights)
     p = getattr(network.activation, "degree", None)
     if p is None and m > 1:
-        raise ValueError(f"network: must be quasi-homogeneous, {type(network.activation).__name__} has no degree")
+        raise ValueError(f"network must be quasi-homogeneous, {type(network.activation).__name__} has no degree")
     skips = [network.skips(l) for l in range(m)]
     bound = [l < m - 1 and (network.normalise or skips[l]) for l in range(m)]
     if any(skips) and p != 1 and not network.normalise:
-        raise ValueError(f"network: must be quasi-homogeneous, a residual layer of degree {p} is not")
+        raise ValueError(f"network must be quasi-homogeneous, a residual layer of degree {p} is not")
     if shares is None:
         shares = [0.0 if b else 1.0 for b in bound]
     own = np.asarray(shares, float)
     if own.shape != (m,) or np.any(own < 0) or not np.all(np.isfinite(own)) or own.sum() == 0:
-        raise ValueError(f"shares: must be {m} numbers ≥ 0, not all of them zero, was {shares}")
+        raise ValueError(f"shares must be {m} numbers ≥ 0, not all of them zero, was {shares}")
     if any(own[l] != 0 for l in range(m) if bound[l]):
         raise ValueError(
-            f"shares: must be 0 for the normalised and residual layers {np.flatnonzero(bound)}, was {shares}"
+            f"shares must be 0 for the normalised and residual layers {np.flatnonzero(bound)}, was {shares}"
         )
     before, inner = 0.0, []
     for l in range(m):
@@ -68,5 +68,5 @@ def _layers(network: FeedForward, shares: Sequence[float | int] | None) -> tuple
         before = 0.0 if network.normalise else before if skips[l] else (p or 1) * inner[l]
     scale = inner[-1]
     if scale == 0:
-        raise ValueError(f"shares: must give the output a positive exponent, was {shares}")
+        raise ValueError(f"shares must give the output a positive exponent, was {shares}")
     return [float(x / scale) for x in own], [float(x / scale) for x in inner]

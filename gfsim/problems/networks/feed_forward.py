@@ -49,7 +49,7 @@ class FeedForward(AbstractNetwork):
     ):
         sizes = layer_sizes(sizes)
         if not callable(activation):
-            raise TypeError(f"activation: must be callable, such as ReLUPower(2), was {activation!r}")
+            raise TypeError(f"activation must be callable, such as ReLUPower(2), was {activation!r}")
         shapes = list(zip(sizes[1:], sizes[:-1], strict=True))
         self.weights = gaussian_layers(prng_key("key", key), shapes, sizes[:-1])
         self.biases = [jnp.zeros(rows) for rows in sizes[1:]] if bias else None

@@ -48,20 +48,20 @@ class HomogeneousNetwork(AbstractNetwork):
         field: bool = False,
     ):
         if not callable(network):
-            raise TypeError(f"network: must be a network, an Equinox model of one input, was {network!r}")
+            raise TypeError(f"network must be a network, an Equinox model of one input, was {network!r}")
         if not np.isfinite(degree):
-            raise ValueError(f"degree: must be a finite number, was {degree}")
+            raise ValueError(f"degree must be a finite number, was {degree}")
         self.network = network
         self.dilation = Dilation(generator, P)
         self.nu = float(degree)
         self.field = bool(field)
         d = getattr(network, "in_size", self.dilation.size)
         if d != self.dilation.size:
-            raise ValueError(f"generator: must have the network's input size {d}, was {self.dilation.size}")
+            raise ValueError(f"generator must have the network's input size {d}, was {self.dilation.size}")
         if field:
             shape = eqx.filter_eval_shape(network, jnp.zeros(d)).shape
             if shape != (d,):
-                raise ValueError(f"network: must return shape {(d,)} for field=True, returned {shape}")
+                raise ValueError(f"network must return shape {(d,)} for field=True, returned {shape}")
 
     @property
     def in_size(self) -> int:

@@ -34,22 +34,22 @@ def identify(inputs: ArrayLike, values: ArrayLike, gradients: ArrayLike | None =
     """
     x, f = np.asarray(inputs, float), np.asarray(values, float)
     if x.ndim != 2 or f.shape != x.shape[:1]:
-        raise ValueError(f"values: must be one per input, inputs (n, d) and values (n,), were {x.shape}, {f.shape}")
+        raise ValueError(f"values must be one per input, inputs (n, d) and values (n,), were {x.shape}, {f.shape}")
     n, d = x.shape
     neighbours = 3 * ((d + 1) * (d + 2) // 2) // 2
     least = d * d + 1 if gradients is not None else max(d * d + 1, 2 * neighbours)
     if n < least:
-        raise ValueError(f"inputs: must hold at least {least} samples, held {n}")
+        raise ValueError(f"inputs must hold at least {least} samples, held {n}")
     g = _fitted_gradients(x, f, neighbours) if gradients is None else np.asarray(gradients, float)
     if g.shape != x.shape:
-        raise ValueError(f"gradients: must have the shape of the inputs, {x.shape}, was {g.shape}")
+        raise ValueError(f"gradients must have the shape of the inputs, {x.shape}, was {g.shape}")
     rows = np.concatenate([np.einsum("ni,nj->nij", g, x).reshape(n, d * d), -f[:, None]], axis=1)
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     _, singular, right = np.linalg.svd(rows / np.where(lengths > 0, lengths, 1.0))
     generator, degree = right[-1, :-1].reshape(d, d), right[-1, -1]
     trace = np.trace(generator)
     if abs(trace) < 1e-8:
-        raise ValueError(f"values: must belong to a homogeneous function, the generator found has trace {trace:.2g}")
+        raise ValueError(f"values must belong to a homogeneous function, the generator found has trace {trace:.2g}")
     scale = d / trace
     return Identified(scale * generator, float(scale * degree), *(singular[[-1, -2]] / singular[0]).tolist())
 

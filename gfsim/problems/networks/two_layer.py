@@ -32,7 +32,7 @@ class TwoLayer(AbstractNetwork):
         in_size = positive_integer("in_size", in_size)
         width = positive_integer("width", width)
         if not callable(activation):
-            raise TypeError(f"activation: must be callable, such as ReLUPower(2), was {activation!r}")
+            raise TypeError(f"activation must be callable, such as ReLUPower(2), was {activation!r}")
         shapes = (width, in_size), (width,)
         self.w, self.a = gaussian_layers(prng_key("key", key), shapes, (in_size, width))
         self.activation = activation

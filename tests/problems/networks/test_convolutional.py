@@ -67,9 +67,9 @@ def test_weights_start_with_variance_one_over_fan_in():
 @pytest.mark.parametrize(
     ("make", "error", "says"),
     [
-        (lambda: Convolutional(0, (2,), Tanh(), key=KEY), ValueError, "side: must be a positive integer, was 0"),
-        (lambda: Convolutional(8, (2, -1), Tanh(), key=KEY), ValueError, r"channels\[1\]: must be .*, was -1"),
-        (lambda: Convolutional(8, (), Tanh(), key=KEY), TypeError, r"channels: must be .*, was \(\)"),
+        (lambda: Convolutional(0, (2,), Tanh(), key=KEY), ValueError, "side must be a positive integer, was 0"),
+        (lambda: Convolutional(8, (2, -1), Tanh(), key=KEY), ValueError, r"channels\[1\] must be .*, was -1"),
+        (lambda: Convolutional(8, (), Tanh(), key=KEY), TypeError, r"channels must be .*, was \(\)"),
     ],
 )
 def test_refusals(make, error, says):

@@ -60,15 +60,15 @@ def test_the_generic_split_of_a_network_with_biases():
 
 
 def test_refusals():
-    with pytest.raises(ValueError, match=r"^network: must be quasi-homogeneous, Tanh has no degree"):
+    with pytest.raises(ValueError, match=r"^network must be quasi-homogeneous, Tanh has no degree"):
         gf.networks.exponents(feed_forward(gf.networks.Tanh()))
-    with pytest.raises(ValueError, match=r"^network: must be quasi-homogeneous, TwoLayer has no degree"):
+    with pytest.raises(ValueError, match=r"^network must be quasi-homogeneous, TwoLayer has no degree"):
         gf.networks.exponents(gf.networks.TwoLayer(3, 4, gf.networks.Tanh(), key=KEY))
-    with pytest.raises(ValueError, match=r"^network: must be quasi-homogeneous, a residual layer of degree 2 is not"):
+    with pytest.raises(ValueError, match=r"^network must be quasi-homogeneous, a residual layer of degree 2 is not"):
         gf.networks.exponents(feed_forward(SQUARE, residual=True))
-    with pytest.raises(ValueError, match=r"^shares: must be 3 numbers ≥ 0"):
+    with pytest.raises(ValueError, match=r"^shares must be 3 numbers ≥ 0"):
         gf.networks.exponents(feed_forward(SQUARE), (1, -1, 1))
-    with pytest.raises(ValueError, match=r"^shares: must be 0 for the normalised and residual layers"):
+    with pytest.raises(ValueError, match=r"^shares must be 0 for the normalised and residual layers"):
         gf.networks.exponents(feed_forward(LEAKY, normalise=True), (1, 1, 1))
-    with pytest.raises(ValueError, match=r"^shares: needs a FeedForward network"):
+    with pytest.raises(ValueError, match=r"^shares needs a FeedForward network"):
         gf.networks.exponents(gf.networks.DiagonalLinear(2), (1, 1))

@@ -119,12 +119,12 @@ def test_identification_from_gradients_and_from_data():
 @pytest.mark.parametrize(
     ("generator", "P", "message"),
     [
-        ([[1.0, 0.0]], None, "generator: must be a finite square matrix, was .*"),
-        ([[-1.0, 0], [0, -2.0]], None, "generator: must be anti-Hurwitz, .* smallest was -2; use −generator .*"),
-        ([[1.0, 0], [0, -2.0]], None, "generator: must be anti-Hurwitz, .* smallest was -2; no P makes .* another .*"),
-        ([[1.0, 9.0], [0, 1.0]], np.eye(2), "P: must be such that PG .* smallest eigenvalue was -7; leave P out .*"),
-        (WEIGHTS, -np.eye(2), "P: must be positive definite, the smallest eigenvalue was -1; leave P out .*"),
-        (WEIGHTS, np.eye(3), r"P: must be a symmetric matrix of the generator's shape \(2, 2\), was .*"),
+        ([[1.0, 0.0]], None, "generator must be a finite square matrix, was .*"),
+        ([[-1.0, 0], [0, -2.0]], None, "generator must be anti-Hurwitz, .* smallest was -2; use −generator .*"),
+        ([[1.0, 0], [0, -2.0]], None, "generator must be anti-Hurwitz, .* smallest was -2; no P makes .* another .*"),
+        ([[1.0, 9.0], [0, 1.0]], np.eye(2), "P must be such that PG .* smallest eigenvalue was -7; leave P out .*"),
+        (WEIGHTS, -np.eye(2), "P must be positive definite, the smallest eigenvalue was -1; leave P out .*"),
+        (WEIGHTS, np.eye(3), r"P must be a symmetric matrix of the generator's shape \(2, 2\), was .*"),
     ],
 )
 def test_generators_refused(generator, P, message):
@@ -133,11 +133,11 @@ def test_generators_refused(generator, P, message):
 
 
 def test_other_refusals():
-    with pytest.raises(ValueError, match=r"^generator: must have the network's input size 3, was 2$"):
+    with pytest.raises(ValueError, match=r"^generator must have the network's input size 3, was 2$"):
         HomogeneousNetwork(inner(3), WEIGHTS, 2)
-    with pytest.raises(ValueError, match=r"^network: must return shape \(2,\) for field=True, returned \(\)$"):
+    with pytest.raises(ValueError, match=r"^network must return shape \(2,\) for field=True, returned \(\)$"):
         HomogeneousNetwork(inner(2), WEIGHTS, 2, field=True)
-    with pytest.raises(ValueError, match=r"^degree: must be a finite number, was nan$"):
+    with pytest.raises(ValueError, match=r"^degree must be a finite number, was nan$"):
         HomogeneousNetwork(inner(2), WEIGHTS, np.nan)
-    with pytest.raises(ValueError, match=r"^inputs: must hold at least 5 samples, held 3$"):
+    with pytest.raises(ValueError, match=r"^inputs must hold at least 5 samples, held 3$"):
         identify(np.ones((3, 2)), np.ones(3), np.ones((3, 2)))

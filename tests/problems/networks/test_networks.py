@@ -216,16 +216,16 @@ def test_one_output_is_a_scalar(network):
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda: TwoLayer(0, 3, Tanh(), key=KEY), "in_size: must be a positive integer, was 0"),
-        (lambda: TwoLayer(3, -1, Tanh(), key=KEY), "width: must be a positive integer, was -1"),
-        (lambda: FeedForward((3,), Tanh(), key=KEY), r"sizes: must hold at least two .*, was \(3,\)"),
-        (lambda: FeedForward((3, 0, 1), Tanh(), key=KEY), r"sizes\[1\]: must be a positive integer, was 0"),
-        (lambda: DeepLinear((), key=KEY), "sizes: must hold at least two"),
-        (lambda: DiagonalLinear(-2), "size: must be a positive integer, was -2"),
-        (lambda: ReLUPower(0), "p: must be a positive integer, was 0"),
-        (lambda: ReLUPower(1, 1.5), "slope: must be a number between 0 and 1, was 1.5"),
-        (lambda: ReLUPower(1, -0.5), "slope: must be a number between 0 and 1, was -0.5"),
-        (lambda: ReLUPower(1, float("nan")), "slope: must be a number between 0 and 1, was nan"),
+        (lambda: TwoLayer(0, 3, Tanh(), key=KEY), "in_size must be a positive integer, was 0"),
+        (lambda: TwoLayer(3, -1, Tanh(), key=KEY), "width must be a positive integer, was -1"),
+        (lambda: FeedForward((3,), Tanh(), key=KEY), r"sizes must hold at least two .*, was \(3,\)"),
+        (lambda: FeedForward((3, 0, 1), Tanh(), key=KEY), r"sizes\[1\] must be a positive integer, was 0"),
+        (lambda: DeepLinear((), key=KEY), "sizes must hold at least two"),
+        (lambda: DiagonalLinear(-2), "size must be a positive integer, was -2"),
+        (lambda: ReLUPower(0), "p must be a positive integer, was 0"),
+        (lambda: ReLUPower(1, 1.5), "slope must be a number between 0 and 1, was 1.5"),
+        (lambda: ReLUPower(1, -0.5), "slope must be a number between 0 and 1, was -0.5"),
+        (lambda: ReLUPower(1, float("nan")), "slope must be a number between 0 and 1, was nan"),
     ],
 )
 def test_bad_sizes(make, says):
