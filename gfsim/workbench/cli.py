@@ -25,12 +25,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code; a bad argument or file is one line on standard error."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        return _dispatch(arguments)
+        code = _dispatch(arguments)
+        # Here, where a reader that has gone is met, and not on the way out.
+        sys.stdout.flush()
+        return code
     except KeyboardInterrupt:
         print("gfsim: interrupted; nothing half-written was left", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever reads the output, such as `head`, has seen enough; Python would complain again on its way out.
+        # Whoever reads the output, such as `head`, has seen enough; what is left of it goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return CLOSED
     except Exception as error:
@@ -292,5 +295,10 @@ def _print_figures(figures: list[Path]) -> None:
 def _console():
     from rich.console import Console
 
+    class Plain(Console):
+        def on_broken_pipe(self) -> None:
+            # Its own way is to exit with 1, which here says that a claim fails.
+            raise
+
     # A pipe or a log has no width of its own; 80 columns would break every claim over several lines.
-    return Console(width=shutil.get_terminal_size((120, 24)).columns)
+    return Plain(width=shutil.get_terminal_size((120, 24)).columns)

@@ -1,7 +1,10 @@
 """The command line, run in this process on scenarios that solve nothing."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -154,6 +157,15 @@ def test_help_of_a_scenario_shows_its_fields(house, capsys):
     out = capsys.readouterr().out
     for words in ("--points INT", "How many points.", "--rtol FLOAT", "--confirm", "The square of one is one."):
         assert words in out
+
+
+def test_a_reader_that_has_seen_enough():
+    read, write = os.pipe()
+    os.close(read)
+    run = "import sys; from gfsim.workbench.cli import main; sys.exit(main(['list']))"
+    done = subprocess.run([sys.executable, "-c", run], stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 def test_the_version(capsys):
