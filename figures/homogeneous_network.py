@@ -31,7 +31,7 @@ def errors(ax, record: xarray.Dataset) -> None:
     wrong = record["wrong_generator"].values[1:]
     ax.loglog(radius[1:], wrong, "^-", ms=3.5, color=COLOURS["gradient descent"], label="generator off by ½, exact $f$")
     ax.loglog(radius[1:], wrong[-1] * (radius[1:] / radius[-1]) ** 0.5, ls="--", **THEORY, label="slope ½")
-    ax.set(xlabel="$\\|x\\|_d$", ylabel="error, relative", ylim=(None, 1e9))
+    ax.set(xlabel="$\\|x\\|_d$", ylabel="error, relative", ylim=(None, 1e7))
     ax.legend(loc="upper left", borderpad=0)
     ax.set_title("(a) extrapolation", loc="left")
 
@@ -44,7 +44,7 @@ def portrait(ax, record: xarray.Dataset) -> None:
         ax.plot(*ray, color=COLOURS["reference"], lw=0.4, label="dilation" if k == 0 else None)
     ax.plot(*orbit.T, color=COLOURS["flow"], label="learned field, μ = 0")
     ax.plot(*(orbit * [0.25, 0.5]).T, color=COLOURS["other"], label="its image under $d(-\\ln 2)$")
-    ax.set(xlabel="$x_1$", ylabel="$x_2$", xlim=(-1.1, 1.1), ylim=(-1.1, 2.5))
+    ax.set(xlabel="$x_1$", ylabel="$x_2$", xlim=(-1.1, 1.1), ylim=(-1.1, 2.1))
     ax.legend(loc="upper left", borderpad=0)
     ax.set_title("(b) phase portrait", loc="left")
 
@@ -57,8 +57,9 @@ def classes(ax, record: xarray.Dataset) -> None:
         k = np.linspace(0, 3, 60)
         ratio = factor**-mu
         elapsed = period * (k if mu == 0 else (ratio**k - 1) / (ratio - 1))
-        ax.semilogy(times[0] + elapsed, sizes[0] * factor**k, **THEORY, label="laws" if mu == 0 else None)
+        ax.semilogy(times[0] + elapsed, sizes[0] * factor**k, **THEORY)
         ax.semilogy(times, sizes, marker, ms=3.5, color=colour, label=f"μ = {mu:g}".replace("-", "−"))
+    ax.plot([], [], **THEORY, label="laws")
     ax.set(xlabel="time $t$", ylabel="$\\|x\\|_d$ at returns")
     ax.legend(loc="upper right", borderpad=0)
     ax.set_title("(c) finite time, exponential, algebraic", loc="left")
@@ -73,7 +74,7 @@ def zoom(ax, record: xarray.Dataset) -> None:
     ax.axhline(1 / 3, ls="--", **THEORY, label="chance")
     ax.set_xticks(record["scale"].values, [f"{scale:g}" for scale in record["scale"].values])
     ax.set_xticks([], minor=True)
-    ax.set(xlabel="scale of the shapes", ylabel="recognised", ylim=(0, 1.6))
+    ax.set(xlabel="scale of the shapes", ylabel="recognised", ylim=(0, 1.4))
     ax.set_yticks([0, 0.5, 1])
     ax.legend(loc="upper left", borderpad=0, ncols=2)
     ax.set_title("(d) zoom", loc="left")
