@@ -21,8 +21,8 @@ from gfsim.types import Theta
 
 Observable = Callable[[Problem, Theta], Array]
 
-# Rows that are measured in one call.
-BLOCKS = (32768, 1024, 16, 1)
+# Rows that are measured in one call: those of a run that keeps its ends, and others.
+ENDS, BLOCKS = 2, (32768, 1024, 16, 1)
 # Numbers in a block of rows, 16 MB; a single row may be longer.
 LARGEST_BLOCK = 2**21
 
@@ -30,7 +30,7 @@ LARGEST_BLOCK = 2**21
 class _Measured(NamedTuple):
     """What is computed of a kept state."""
 
-    theta: Array
+    theta: Any
     log_t: Array
     potential: Array
     conserved: Array | None
@@ -65,7 +65,12 @@ def _measure_in_blocks(
 ) -> _Measured:
     """`_measure` of any number of rows, in blocks of few sizes: runs of different lengths share their compilation."""
     total, fixed = rows[0].shape[0], Fixed(dynamics, observers)
-    allowed = [size for size in BLOCKS[:-1] if size * dynamics.problem.size <= LARGEST_BLOCK] or BLOCKS[-1:]
+    fitting = LARGEST_BLOCK // dynamics.problem.size
+    allowed = [size for size in BLOCKS[:-1] if size <= fitting] or BLOCKS[-1:]
+    if total == ENDS and allowed != BLOCKS[-1:]:
+        # θ stays where it was computed, which is where it is wanted: to bring it back takes as long as many steps.
+        measured = _measure(fixed, *rows)
+        return jax.tree.map(on_host, measured._replace(theta=None))._replace(theta=measured.theta)
     pieces, start = [], 0
     while start < total:
         block = next((size for size in allowed if size <= total - start), allowed[-1])
@@ -97,20 +102,26 @@ def assembled(
     def kept(rows: np.ndarray) -> np.ndarray:
         return rows.reshape(count, longest, *rows.shape[1:])[:, first:] if run.ensemble else rows[first:]
 
-    t, rows, energies = jax.tree.map(kept, (clock, measured, dissipated))
-    at_start = jax.tree.map(lambda rows: rows[::longest] if run.ensemble else np.asarray(rows[0]), measured)
+    theta = measured.theta
+    if run.ensemble or first or not isinstance(theta, jax.Array):
+        theta = jax.device_put(kept(on_host(theta)))
+    t, rows, energies = jax.tree.map(kept, (clock, measured._replace(theta=None), dissipated))
+
+    def at_start(rows: Any) -> np.ndarray | None:
+        return None if rows is None else rows[::longest] if run.ensemble else np.asarray(rows[0])
+
     outcomes = run.outcomes()
     stats = {**run.account(), "seconds": time.perf_counter() - began}
     trajectory = Trajectory(
         t=t,
         log_t=rows.log_t,
-        theta=jax.device_put(rows.theta),
+        theta=theta,
         observed=rows.observed,
         valid=(np.arange(longest) < sizes[:, None])[:, first:] if run.ensemble else np.ones(longest - first, bool),
         potential=rows.potential,
         dissipated=energies,
         conserved=rows.conserved,
-        start={"potential": at_start.potential, "conserved": at_start.conserved},
+        start={"potential": at_start(measured.potential), "conserved": at_start(measured.conserved)},
         outcome=outcomes if run.ensemble else outcomes[0],
         stats=stats,
         companion=None if companion is None else lambda: companion(trajectory),

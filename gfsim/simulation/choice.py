@@ -80,8 +80,17 @@ def _explicit(method: dfx.AbstractERK) -> Explicit:
     return Explicit(method, integrate.flow_state)
 
 
+@functools.lru_cache
+def made(kind: type[dfx.AbstractSolver]) -> dfx.AbstractSolver:
+    """A solver of this kind, as a run takes it: to make one, and to wrap it, takes as long as a few steps."""
+    solver = kind()
+    return _explicit(solver) if isinstance(solver, dfx.AbstractERK) else solver
+
+
 def prepared(solver: dfx.AbstractSolver, flow: AbstractFlow, tolerance: Tolerance) -> dfx.AbstractSolver:
     """A user's solver as the loop needs it: ours look at the state alone, implicit ones get the tolerances."""
+    if isinstance(solver, Explicit):
+        return solver
     if isinstance(solver, dfx.AbstractERK):
         return _explicit(solver)
     if isinstance(solver, RKC):

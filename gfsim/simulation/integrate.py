@@ -249,13 +249,13 @@ class Orders(NamedTuple):
 def advance(
     fixed: tuple[AbstractFlow, dfx.AbstractSolver, tuple[AbstractEvent, ...]],
     paused: Paused,
-    kept: Kept,
+    kept: Kept | None,
     given_times: Float[Array, " slots"] | None,
     orders: Int[Array, "2"],
     queue: Int[Array, "waves lanes"] | None = None,
-) -> tuple[Paused, Kept]:
-    """Attempted steps of every running member, keeping states at the times given (none if empty, all accepted ones if
-    None).
+) -> tuple[Paused, Kept | None]:
+    """Attempted steps of every running member, keeping states at the times given, or all accepted ones for None; none
+    without a place to keep them.
 
     `orders` are `Orders`. An ensemble is stepped as a whole, or, with a `queue`, as many of its members at a time as
     the queue has lanes: those named in it, in its order, a number past the last standing for none. A lane whose member
@@ -270,7 +270,7 @@ def advance(
     times = jnp.array([jnp.inf]) if given_times is None else given_times
     ensemble = paused.numbers.ndim == 2
     map_members = jax.vmap if ensemble else lambda f: f
-    capacity = kept.clock.shape[-1]
+    capacity = 0 if kept is None else kept.clock.shape[-1]
 
     def active(lanes: Lanes) -> Array:
         motion = unpacked(lanes.paused)
@@ -287,7 +287,7 @@ def advance(
         put = lambda array, value: array.at[where].set(value, mode="drop")  # noqa: E731
         return Kept(put(kept.clock, clock), jax.tree.map(put, kept.y, y))
 
-    def step(carry: tuple[Lanes, Kept]) -> tuple[Lanes, Kept]:
+    def step(carry: tuple[Lanes, Kept | None]) -> tuple[Lanes, Kept | None]:
         lanes, kept = carry
         motion = unpacked(lanes.paused)
         moved, tried = map_members(lambda m: attempt(flow, solver, events, m))(motion)
@@ -300,7 +300,7 @@ def advance(
             stepped = stepped & going
         else:
             motion = moved
-        if times.size == 0:
+        if kept is None:
             return lanes._replace(paused=packed(motion), attempts=attempts), kept
         if every_step:
             kept = write(kept, lanes.rows, motion.saved - lanes.saved, motion.clock, motion.y, stepped)

@@ -98,13 +98,13 @@ class Lanes(NamedTuple):
 
 
 def in_turn(
-    step: Callable[[tuple[Lanes, Kept]], tuple[Lanes, Kept]],
+    step: Callable[[tuple[Lanes, Kept | None]], tuple[Lanes, Kept | None]],
     active: Callable[[Lanes], Bool[Array, " lanes"]],
     everyone: Paused,
-    kept: Kept,
+    kept: Kept | None,
     queue: Int[Array, "waves lanes"],
     budget: Any,
-) -> tuple[Paused, Kept]:
+) -> tuple[Paused, Kept | None]:
     """The members that the queue names, stepped in its lanes while they are `active`."""
     absent, width, waiting = everyone.numbers.shape[0], queue.shape[1], queue.reshape(-1)
     count = jnp.sum(waiting < absent)
@@ -128,7 +128,7 @@ def in_turn(
         taken = jnp.sum(~active(lanes))
         lanes, following = refilled(lanes, everyone, following), following + taken
 
-        def worthwhile(carry: tuple[Lanes, Kept]) -> Array:
+        def worthwhile(carry: tuple[Lanes, Kept | None]) -> Array:
             going = jnp.sum(active(carry[0]))
             return (going > 0) & ((following >= count) | (width - going < max(1, width // REFILL_AT)))
 

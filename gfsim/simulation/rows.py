@@ -24,6 +24,13 @@ class Rows(NamedTuple):
     table: Row
 
 
+def ends(start: Row, end: Row) -> Rows:
+    """Rows of members that kept nothing in between: their start and, where it is another, their end."""
+    sizes = 1 + (start.clock != end.clock)
+    pair = (start, end) if np.any(sizes == 2) else (start,)
+    return Rows(True, sizes, jax.tree.map(lambda *x: np.stack(x, axis=1), *pair))
+
+
 def table(start: Row, kept: Row, counts: Int[np.ndarray, " members"], end: Row, start_is_kept: bool) -> Rows:
     """Rows of the members, of which each kept the first `counts` states of `kept`; its end goes last, where it is not
     kept already."""

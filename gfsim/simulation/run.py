@@ -20,7 +20,7 @@ from gfsim.simulation.lanes import Shares
 from gfsim.simulation.motion import COLUMNS, Carried, Kept, Paused
 from gfsim.simulation.outcome import Outcome
 from gfsim.simulation.progress import LogTimeMeter
-from gfsim.simulation.rows import Row, Rows, one_after_another, table
+from gfsim.simulation.rows import Row, Rows, ends, one_after_another, table
 from gfsim.simulation.save import EveryStep, SaveAt
 from gfsim.simulation.step_control import Tolerance
 from gfsim.solvers.base import AbstractFlowSolver
@@ -87,8 +87,8 @@ class Run:
             solver = OFFERED[self._planned.pop(0)[1]]()
         elif solver is None:
             self._chooser = choice.chooser(flow, theta0, tolerance)
-            solver = self._chooser.solver()
-        self.used = [(0.0, type(solver).__name__)]
+            solver = choice.made(self._chooser.solver)
+        self.used = [(0.0, self._chooser.solver.__name__ if self._chooser else type(solver).__name__)]
         self._mount(solver)
         self._seen: tuple[np.ndarray, Any] | None = None
         self._looking_products = 0
@@ -126,6 +126,10 @@ class Run:
             self._times = self._save.times[self._save.times > 0]
         elif self._save is None:
             self._times = _NEVER
+        if self._save is None:
+            # Arrays without a slot would cost as much in a call as others.
+            self._kept: list[Kept | None] = [None] * (len(self._shares.slices) if self._shares else 1)
+            return
         slots = EVERY_STEP_SLOTS if self._times is None else self._times.size
 
         lead = len(members)
@@ -214,7 +218,7 @@ class Run:
         self.motion, self._kept, self._mark, self._seen, self._flushed = filled(like)
 
     def _carry_on_with(self, solver: type[dfx.AbstractSolver]) -> None:
-        self._mount(solver())
+        self._mount(choice.made(solver))
         self.motion = integrate.change(self._fixed, self.motion._replace(solver_state=None))
         self._fetch_numbers()
 
@@ -245,7 +249,7 @@ class Run:
             counts = (self.motion.number("saved") - before).astype(int)
             self._flushed.append((counts, self._filled(int(np.max(counts)))))
 
-    def _all_kept(self) -> Kept:
+    def _all_kept(self) -> Kept | None:
         return self._shares.whole(self._kept) if self._shares else self._kept[0]
 
     def _filled(self, slots: int) -> Kept:
@@ -344,7 +348,8 @@ class Run:
 
     def account(self) -> dict[str, Any]:
         """Solver and reason; accepted and rejected steps, gradients and Hessian products, summed over members."""
-        total = lambda name: int(np.sum(self.motion.number(name)))  # noqa: E731
+        sums = self.motion.numbers.reshape(-1, len(COLUMNS)).sum(axis=0)
+        total = lambda name: int(sums[COLUMNS.index(name)])  # noqa: E731
         known = isinstance(self.solver, AbstractFlowSolver)
         return {
             "solver": " → ".join(name for _, name in self.used),
@@ -357,17 +362,18 @@ class Run:
 
     def rows(self) -> Rows:
         """The states kept."""
-        start_is_kept = not isinstance(self._save, SaveAt) or bool(self._save.times[0] == 0.0)
 
         def row(clock: Any, state: PyTree, energy: Any) -> Row:
             return jax.tree.map(on_host if self.ensemble else lambda x: on_host(x)[None], Row(clock, state, energy))
 
         clock, energy = (self.motion.number(name) for name in ("clock", "dissipated"))
-        saved = self.motion.number("saved").astype(int)
-        pieces = [(saved, self._all_kept())] if self._times is not None or not self._flushed else self._flushed
+        start = row(np.zeros_like(clock), self._start, np.zeros_like(energy))
+        end = row(clock, self.motion.state, energy)
+        if self._save is None:
+            return ends(start, end)
+        start_is_kept = not isinstance(self._save, SaveAt) or bool(self._save.times[0] == 0.0)
+        saved, kept = self.motion.number("saved").astype(int), self._all_kept()
+        assert kept is not None
+        pieces = [(saved, kept)] if self._times is not None or not self._flushed else self._flushed
         counts, kept = one_after_another([(np.atleast_1d(n), row(kept.clock, *kept.y)) for n, kept in pieces])
-        start, end = (
-            row(np.zeros_like(clock), self._start, np.zeros_like(energy)),
-            row(clock, self.motion.state, energy),
-        )
         return table(start, kept, counts, end, start_is_kept)
