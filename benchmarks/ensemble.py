@@ -26,7 +26,7 @@ def main() -> None:
         problem = gf.Problem(network, data, gf.losses.Square())
         starts = jnp.asarray(0.3 * random.normal(size=(MEMBERS, problem.size)))
         flow = gf.GradientFlow(problem)
-        for t1 in (3.0, 100.0):
+        for t1 in (3.0, 100.0, 1e4, 1e6):
             measure(f"{activation}, {problem.size} parameters, t1 = {t1:g}", flow, starts, t1)
 
 

@@ -15,6 +15,7 @@ from gfsim.placement import on_host
 from gfsim.problems.problem import Problem
 from gfsim.simulation.compiled import Compiled, Fixed
 from gfsim.simulation.descend import DescentRun
+from gfsim.simulation.lapack import factorises
 from gfsim.simulation.run import Run
 from gfsim.simulation.trajectory import Trajectory
 from gfsim.types import Theta
@@ -57,6 +58,8 @@ def _measure(
     # Several rows at a time where parameters are few; a Hessian observable then stays within some 100 MB. A power of
     # two, as the blocks are: a rest would be compiled a second time.
     at_once = 1 << max(0, 14 - (problem.size - 1).bit_length())
+    if jax.default_backend() == "cpu" and factorises(one, jax.tree.map(lambda x: x[0], (clock, states))):
+        at_once = 1
     return jax.lax.map(one, (clock, states), batch_size=at_once)
 
 

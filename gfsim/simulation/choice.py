@@ -13,8 +13,12 @@ import optimistix as optx
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from gfsim.dynamics.base import AbstractFlow
+from gfsim.placement import placement
 from gfsim.simulation import integrate
-from gfsim.simulation.compiled import Compiled
+from gfsim.simulation.compiled import Compiled, Fixed
+from gfsim.simulation.events import values
+from gfsim.simulation.lanes import usual_lanes
+from gfsim.simulation.lapack import factorises
 from gfsim.simulation.motion import Paused
 from gfsim.simulation.step_control import Tolerance
 from gfsim.solvers.bdf import BDF
@@ -25,8 +29,11 @@ from gfsim.solvers.explicit import Explicit
 from gfsim.solvers.spectral_radius import generic_direction, unit
 from gfsim.types import Scalar
 
-# Numbers above which no Hessian is kept, as of a thousand parameters: 8 MB each for it and its factor.
-LARGEST_HELD = 1_000_000
+# Numbers above which no Hessian is kept, as of a thousand parameters: 8 MB each for it and its factor; and those of all
+# members of an ensemble together.
+LARGEST_HELD, MOST_HELD = 1_000_000, 50_000_000
+# Members that are stepped together take as long as this many that are not, each by itself.
+PACE_OF_LANES = 5
 
 
 # The first look starts from a direction that is aligned with nothing, later ones from where the last one ended.
@@ -107,13 +114,37 @@ def prepared(solver: dfx.AbstractSolver, flow: AbstractFlow, tolerance: Toleranc
 def chooser(flow: AbstractFlow, theta0: Float[Array | np.ndarray, "*members P"], tolerance: Tolerance) -> Chooser:
     """The chooser for a flow from `theta0`: with BDF where its Hessian is symmetric and small enough to be kept."""
     size = theta0.shape[-1]
+    members = theta0.shape[0] if theta0.ndim == 2 else 1
+    lanes = usual_lanes(members, size)
 
     def curvature() -> AbstractCurvature | None:
-        # In an ensemble every member would renew its Hessian whenever one of them has to.
-        if not flow.symmetric or theta0.ndim == 2:
+        # Where all members are stepped together, each would renew its Hessian whenever one of them has to.
+        together = members > 1 and (jax.default_backend() != "cpu" or placement(theta0) is not None)
+        if not flow.symmetric or together:
             return None
-        held = flow.curvature
-        return held if held.numbers(size) <= LARGEST_HELD else None
+        numbers = flow.curvature.numbers(size)
+        return flow.curvature if numbers <= LARGEST_HELD and members * numbers <= MOST_HELD else None
 
     data = getattr(flow.problem.objective, "data", None)
-    return Chooser(float(tolerance.rtol), curvature, size, 1 if data is None else data.n)
+    return Chooser(
+        float(tolerance.rtol), curvature, size, 1 if data is None else data.n, max(1.0, lanes / PACE_OF_LANES)
+    )
+
+
+def factorises_steps(fixed: Fixed, solver: dfx.AbstractSolver, state: PyTree) -> bool:
+    """Whether a step from `state` factorises matrices, in the solver or in what it evaluates."""
+    if isinstance(solver, BDF | dfx.AbstractImplicitSolver):
+        return True
+    known = (fixed.static, *(np.shape(x) for x in (*fixed.arrays, *jax.tree.leaves(state))))
+    if known not in _factorising:
+        flow, _, events = fixed.static.whole(fixed.arrays)
+
+        def evaluated(state: PyTree) -> Any:
+            return flow.vector_field(jnp.zeros(()), state), values(events, flow.problem, flow.parameters(state))
+
+        _factorising[known] = factorises(evaluated, state)
+    return _factorising[known]
+
+
+# Tracing a vector field takes longer than a small ensemble.
+_factorising: dict[Any, bool] = {}

@@ -8,6 +8,7 @@ member. `diffrax.diffeqsolve` offers none of the four.
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import diffrax as dfx
@@ -245,6 +246,15 @@ class Orders(NamedTuple):
     to_spare: int
 
 
+def alone(function: Callable) -> Callable:
+    """function of the only member of a batch, as a batch."""
+
+    def batched(*batch: PyTree) -> PyTree:
+        return jax.tree.map(lambda x: x[None], function(*jax.tree.map(lambda x: x[0], batch)))
+
+    return batched
+
+
 @functools.partial(Compiled, donate=(0, 1))
 def advance(
     fixed: tuple[AbstractFlow, dfx.AbstractSolver, tuple[AbstractEvent, ...]],
@@ -269,7 +279,9 @@ def advance(
     every_step = given_times is None
     times = jnp.array([jnp.inf]) if given_times is None else given_times
     ensemble = paused.numbers.ndim == 2
-    map_members = jax.vmap if ensemble else lambda f: f
+    # A lane of its own is no batch: control flow stays what it is, and matrices stay where they are.
+    single = queue is not None and queue.shape[1] == 1
+    map_members = alone if single else jax.vmap if ensemble else lambda f: f
     capacity = 0 if kept is None else kept.clock.shape[-1]
 
     def active(lanes: Lanes) -> Array:
@@ -289,17 +301,15 @@ def advance(
 
     def step(carry: tuple[Lanes, Kept | None]) -> tuple[Lanes, Kept | None]:
         lanes, kept = carry
-        motion = unpacked(lanes.paused)
-        moved, tried = map_members(lambda m: attempt(flow, solver, events, m))(motion)
+        before, going = unpacked(lanes.paused), active(lanes)
+        motion, tried = map_members(lambda m: attempt(flow, solver, events, m))(before)
         stepped, attempts = tried.kept, lanes.attempts + 1
-        if ensemble:
-            going = active(lanes)
+        # Where there is one, it goes.
+        if ensemble and not single:
             motion = jax.tree.map(
-                lambda new, old: jnp.where(going.reshape((-1,) + (1,) * (new.ndim - 1)), new, old), moved, motion
+                lambda new, old: jnp.where(going.reshape((-1,) + (1,) * (new.ndim - 1)), new, old), motion, before
             )
             stepped = stepped & going
-        else:
-            motion = moved
         if kept is None:
             return lanes._replace(paused=packed(motion), attempts=attempts), kept
         if every_step:

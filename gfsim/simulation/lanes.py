@@ -27,21 +27,30 @@ REFILL_AT = 8
 NARROW_BELOW = 0.25
 
 
+def usual_lanes(members: int, size: int) -> int:
+    """How many members of `size` parameters are stepped together."""
+    if jax.default_backend() != "cpu":
+        return min(members, LANES_OF_ACCELERATOR)
+    return min(members, LANES, max(8, 1 << max(0, (NUMBERS_IN_LANES // size).bit_length() - 1)))
+
+
 class Shares:
     """An ensemble in slices, on which threads work at the same time. Of a slice as many members are stepped together as
     it has lanes; a lane whose member has ended takes the slice's next one.
 
     Members do not touch each other. With whom one is stepped may change its last bits, though, so that all here is
     decided by counts, never by time or by the cores there are: a run repeats and resumes bit for bit.
+
+    On the CPU members whose steps factorise matrices are stepped `alone`, each in a single lane. Together all would
+    renew their matrices whenever one of them has to, and their threads might wait for each other without end (see
+    `lapack`).
     """
 
-    def __init__(self, members: int, size: int):
+    def __init__(self, members: int, size: int, alone: bool = False):
         self._members = members
-        if jax.default_backend() == "cpu":
-            self.lanes = min(members, LANES, max(8, 1 << max(0, (NUMBERS_IN_LANES // size).bit_length() - 1)))
-            count = min(SLICES, -(-members // (LANES_OF_SLICE * self.lanes)))
-        else:
-            self.lanes, count = min(members, LANES_OF_ACCELERATOR), 1
+        on_cpu = jax.default_backend() == "cpu"
+        self.lanes = 1 if alone and on_cpu else usual_lanes(members, size)
+        count = min(SLICES, -(-members // (LANES_OF_SLICE * self.lanes))) if on_cpu else 1
         self._each = -(-members // count)
         self.slices = [(start, min(start + self._each, members)) for start in range(0, members, self._each)]
 

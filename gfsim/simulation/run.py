@@ -107,8 +107,14 @@ class Run:
         # A copy on the host: the motion's buffers are reused in place.
         self._start: Any = jax.tree.map(lambda x: np.array(on_host(x)), self.motion.state)
         # Members that are spread over devices are stepped all together.
-        self._shares = Shares(*theta0.shape) if self.ensemble and placement(theta0) is None else None
+        self._shares = self._cut() if self.ensemble and placement(theta0) is None else None
         self._begin_keeping(members)
+
+    def _cut(self) -> Shares:
+        """How members share the machine in steps of this solver."""
+        members, size = self.motion.number("clock").size, self.dynamics.problem.size
+        one = jax.tree.map(lambda x: on_host(x)[0], self.motion.state)
+        return Shares(members, size, alone=choice.factorises_steps(self._fixed, self.solver, one))
 
     def _fetch_numbers(self) -> None:
         # A copy: a call may take over the memory of what it is given.
@@ -221,6 +227,9 @@ class Run:
         self._mount(choice.made(solver))
         self.motion = integrate.change(self._fixed, self.motion._replace(solver_state=None))
         self._fetch_numbers()
+        if self._shares:
+            kept, self._shares = self._shares.whole(self._kept), self._cut()
+            self._kept = self._shares.parts(kept)
 
     def _change_to(self, solver: type[dfx.AbstractSolver]) -> None:
         self._carry_on_with(solver)

@@ -59,9 +59,11 @@ class Chooser:
         curvature: Callable[[], AbstractCurvature | None] = lambda: None,
         size: int = 0,
         samples: int = 1,
+        shared: float = 1.0,
     ):
-        """`curvature` gives what BDF would keep and solve with, None where it is not to be had; asked at a look."""
-        self._rtol, self._size, self._samples = rtol, size, samples
+        """`curvature` gives what BDF would keep and solve with, None where it is not to be had; asked at a look. In an
+        ensemble a gradient of the other methods, which members share, takes 1/`shared` of the time of BDF's."""
+        self._rtol, self._size, self._samples, self._shared = rtol, size, samples, shared
         self._explicit = dfx.Dopri8 if rtol <= TIGHT and size <= SPARING else dfx.Tsit5
         self._curvature = curvature
         self._at, self._from = EXPLICIT, EXPLICIT
@@ -92,7 +94,8 @@ class Chooser:
         # A step of BDF: about three gradients, the factor, and the products for a Hessian that serves four steps.
         step = 3 + curvature.products(self._size) / 2 + factorisation / 3
         # At equal error ε the cost of RKC grows as ε^{-1/2}, of BDF, at order five, as ε^{-1/5}.
-        return _Costs(limit, evaluations, factorisation / 3, step / 1.5 * (self._rtol / 1e-4) ** 0.3)
+        stages = self._shared * step / 1.5 * (self._rtol / 1e-4) ** 0.3
+        return _Costs(limit, evaluations, factorisation / 3, stages)
 
     @property
     def settled(self) -> bool:
@@ -108,9 +111,10 @@ class Chooser:
         counts two); `step` is the longer of the last accepted step and their mean, `decay` the fastest decay rate ρ
         now, `remaining` the clock still to run.
         """
+        cost = float(PRICE * work if self._at == STABILISED else work)
         if self._at == IMPLICIT:
             work += round(tried * self._costs.factor)
-        cost = float(PRICE * work if self._at == STABILISED else work)
+            cost = self._shared * work
         changed = self._decide(tried, span, step, cost, decay, remaining)
         if self._suspected:
             wait = CONFIRM

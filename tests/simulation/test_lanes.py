@@ -229,3 +229,79 @@ def test_looks_at_one_member_are_counted_once():
         gf.simulate(gf.GradientFlow(problem), start, 1.0, max_steps=40).stats for start in (np.ones(2), np.ones((1, 2)))
     )
     assert ensemble["hessian_products"] == single["hessian_products"] > 0
+
+
+def of_two_rates(p):
+    return 0.5 * (STIFF * p[0] ** 2 + p[2] * p[1] ** 2)
+
+
+SLOW = np.geomspace(1e-3, 1e-1, COUNT)
+
+
+def stiff_members(checkpoint=None, **options):
+    """The first parameter falls at the rate STIFF, the others at rates of their own size, which is small: a transient,
+    and then slow motion."""
+    problem = gf.Problem.from_loss(of_two_rates, jnp.zeros(3))
+    starts = np.column_stack([SLOW, SLOW, SLOW])
+    return gf.simulate(gf.GradientFlow(problem), starts, 1e3, checkpoint=checkpoint, **options)
+
+
+@pytest.mark.parametrize("save", [None, gf.log_spaced(1.0, 1e3, 9), gf.every_step()])
+def test_a_stiff_ensemble_changes_to_bdf_and_each_member_to_a_lane_of_its_own(narrow, widths, save):
+    run = stiff_members(save=save)
+    assert run.stats["solver"].endswith("BDF")
+    assert widths[0] == 2
+    assert widths[-1] == 1
+    # RKC would take at least √(1e4 · 1e3) stages a member.
+    assert run.stats["gradients"] < 1000 * COUNT
+    # As in the test of lanes above, of the last two parameters.
+    c = SLOW[:, None] / np.sqrt(2)
+    exact = c / np.tanh(c * run.t + np.arctanh(1 / np.sqrt(2)))
+    np.testing.assert_allclose(run.theta[:, :, 2], exact, rtol=1e-4)
+    assert np.all(np.abs(run.theta[:, -1, 0]) < 1e-6 * SLOW)
+
+
+@pytest.mark.parametrize("save", [gf.log_spaced(1.0, 1e3, 9), gf.every_step()])
+def test_a_run_that_was_cut_anew_resumes_bit_for_bit(narrow, tmp_path, monkeypatch, save):
+    monkeypatch.setattr("gfsim.simulation.checkpoint.INTERVAL", 0.0)
+    whole, advance, calls = stiff_members(checkpoint=tmp_path / "whole", save=save), integrate.advance, 0
+
+    def killed(fixed, motion, kept, times, orders, queue):
+        nonlocal calls
+        calls += queue.shape[1] == 1
+        # In the second call after the change.
+        if calls == 2 * -(-COUNT // 2):
+            raise KeyboardInterrupt
+        return advance(fixed, motion, kept, times, orders, queue)
+
+    monkeypatch.setattr(integrate, "advance", killed)
+    with pytest.raises(KeyboardInterrupt):
+        stiff_members(checkpoint=tmp_path / "killed", save=save)
+    monkeypatch.setattr(integrate, "advance", advance)
+    resumed = stiff_members(checkpoint=tmp_path / "killed", save=save)
+    jax.tree.map(np.testing.assert_array_equal, (whole.t, whole.theta), (resumed.t, resumed.theta))
+    assert resumed.stats["solver"] == whole.stats["solver"]
+
+
+def of_singular_values(p):
+    return jnp.sum(jnp.linalg.svd(p.reshape(2, 2) + jnp.diag(jnp.array([2.0, 1.0])), compute_uv=False) ** 4)
+
+
+@pytest.mark.parametrize(
+    ("loss", "options", "width"),
+    [
+        (lambda p: jnp.sum(p**2), {"solver": dfx.Tsit5()}, 2),
+        (of_singular_values, {"solver": dfx.Tsit5()}, 1),
+        (lambda p: jnp.sum(p**2), {"solver": gf.solvers.BDF()}, 1),
+        (lambda p: jnp.sum(p**2), {"solver": dfx.Kvaerno3()}, 1),
+    ],
+)
+def test_members_whose_steps_factorise_matrices_are_stepped_alone(narrow, widths, loss, options, width):
+    """LAPACK's routines for many matrices wait for each other without end when several threads call them."""
+    problem = gf.Problem.from_loss(loss, jnp.zeros(4))
+    starts = np.random.default_rng(0).standard_normal((COUNT, 4))
+    run = gf.simulate(gf.GradientFlow(problem), starts, 0.1, **options)
+    assert set(widths) == {width}
+    single = gf.simulate(gf.GradientFlow(problem), starts[4], 0.1, **options)
+    # The tolerance of implicit solvers is that of the smallest member.
+    np.testing.assert_allclose(run.theta[4, -1], single.theta[-1], rtol=5e-6)

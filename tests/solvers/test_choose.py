@@ -146,6 +146,19 @@ def test_stages_that_cost_more_than_a_dense_hessian_hand_over_to_bdf_and_back():
     assert "less stiff" in choice.reason
 
 
+def test_a_step_of_bdf_costs_more_where_the_others_share_lanes():
+    alone = Chooser(1e-6, DenseCurvature, size=100, samples=20, shared=6.0)
+    assert hands_over(alone)
+    assert not look(alone, span=50.0, step=5.0, work=100, decay=34.0)
+    assert alone.solver is RKC
+    assert not look(alone, span=500.0, step=40.0, work=300, decay=34.0)  # 48 stages, of 57
+    assert look(alone, span=500.0, step=70.0, work=300, decay=34.0, remaining=1e6)  # 63
+    assert alone.solver is BDF
+    # Judged by the time it takes: RKC's gradients count three times, BDF's six times.
+    assert look(alone, span=500.0, step=70.0, work=151, tried=0 + 1, decay=34.0, remaining=1e6)
+    assert alone.solver is RKC
+
+
 def test_few_parameters_or_a_tight_tolerance_go_to_bdf_at_once():
     assert dense(size=20).solver is BDF
     assert dense(rtol=1e-8).solver is BDF
