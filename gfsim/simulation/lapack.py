@@ -12,7 +12,7 @@ from typing import Any
 import jax
 
 _ROUTINES = re.compile(
-    r"\b(cholesky|eigh?|svd|lu|geqrf|geqp3|qr|householder_product|hessenberg|schur|tridiagonal(_solve)?)\["
+    r"= (cholesky|eigh?|svd|lu|geqrf|geqp3|qr|householder_product|hessenberg|schur|tridiagonal(_solve)?)\b"
 )
 
 
