@@ -18,8 +18,8 @@ from gfsim.simulation.motion import AT_END, COLUMNS, Kept, Paused
 LANES, NUMBERS_IN_LANES = 32, 2**12
 # An accelerator works on all of its lanes at once.
 LANES_OF_ACCELERATOR = 4096
-# A slice has work for its lanes, and an ensemble slices for many cores.
-LANES_OF_SLICE, SLICES = 8, 64
+# A slice has work for its lanes, and an ensemble slices for many cores: a few where their lanes can be filled at all.
+LANES_OF_SLICE, FEW_SLICES, SLICES = 8, 8, 64
 # Lanes whose members have ended idle until one in so many does: to bring others in takes about as long as a stage.
 REFILL_AT = 8
 # When no slice has more than this share of its lanes in use, there are as few lanes as members: each new number
@@ -49,9 +49,13 @@ class Shares:
     def __init__(self, members: int, size: int, alone: bool = False):
         self._members = members
         on_cpu = jax.default_backend() == "cpu"
-        self.lanes = 1 if alone and on_cpu else usual_lanes(members, size)
-        count = min(SLICES, -(-members // (LANES_OF_SLICE * self.lanes))) if on_cpu else 1
+        lanes, count = usual_lanes(members, size), 1
+        if on_cpu:
+            lanes = 1 if alone else lanes
+            few = min(FEW_SLICES, -(-members // lanes))
+            count = min(SLICES, max(few, -(-members // (LANES_OF_SLICE * lanes))))
         self._each = -(-members // count)
+        self.lanes = min(lanes, self._each)
         self.slices = [(start, min(start + self._each, members)) for start in range(0, members, self._each)]
 
     def parts(self, whole: PyTree) -> list[PyTree]:

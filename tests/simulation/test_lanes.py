@@ -84,6 +84,7 @@ def narrow(monkeypatch):
     """Two lanes, and slices of four members."""
     monkeypatch.setattr(lanes, "LANES", 2)
     monkeypatch.setattr(lanes, "LANES_OF_SLICE", 2)
+    monkeypatch.setattr(lanes, "FEW_SLICES", 1)
 
 
 COUNT = 11
@@ -190,6 +191,15 @@ def test_slices_hold_every_member_once():
 def test_lanes_are_fewer_the_larger_a_member():
     assert [Shares(10_000, size).lanes for size in (10, 100, 200, 1000, 100_000)] == [32, 32, 16, 8, 8]
     assert Shares(3, 10).lanes == 3
+
+
+def test_few_members_are_cut_for_several_cores_too():
+    """A slice holds no fewer members than lanes would, and has no more lanes than members."""
+    for members, size, slices, lanes_each in ((64, 100, 2, 32), (40, 100, 2, 20), (64, 1000, 8, 8), (5, 1000, 1, 5)):
+        shares = Shares(members, size)
+        assert (len(shares.slices), shares.lanes) == (slices, lanes_each)
+    alone = Shares(20, 100, alone=True)
+    assert (len(alone.slices), alone.lanes) == (7, 1)
 
 
 def test_every_step_counts_the_attempts_of_each_member():
