@@ -24,8 +24,8 @@ _FLAT = 1e-6
 # Distances, of the drawing's side: points nearer than this are one; starts of a separatrix lie so far from the saddle.
 _SAME, _OFF = 1e-5, 1e-3
 _STARTS, _CURVE_ROWS, _NEWTON_STEPS = 1 / 16, 400, 40
-# At a kink the derivative changes by more than this share over so short a way.
-_BESIDE, _JUMP = 1e-6, 1e-3
+# At a kink the derivative changes by more than this share over so short a way; sides on no axis see more of it.
+_BESIDE, _JUMP, _GENERIC = 1e-6, 1e-3, 0.3
 
 
 class Equilibria(NamedTuple):
@@ -48,9 +48,10 @@ def equilibria(surface: AbstractSurface, speed: float) -> Equilibria:
     Kept are zeros of the full velocity, ‖∇L‖ < 1e-10: of a plane through θ-space those of the plane's own field that
     are no critical points of L are left out. A point is a minimum where all eigenvalues of the velocity's derivative
     have negative real parts, a maximum where all have positive ones, a saddle where both occur, and degenerate
-    otherwise; so is one at a kink, which has no such derivative. Of a field that is not known to descend a function the
-    first two are called sink and source, and a point with imaginary eigenvalues a centre. Degenerate points are
-    continued along the null direction of the surface's own field; where that leads on, they are drawn as the curve.
+    otherwise. At a kink, where the derivative jumps, it is what those on eight sides agree on, and else degenerate. Of
+    a field that is not known to descend a function the first two are called sink and source, and a point with imaginary
+    eigenvalues a centre. Degenerate points are continued along the null direction of the surface's own field; where
+    that leads on, they are drawn as the curve.
 
     An eigenvalue is zero below 1e-6 of `speed` per side of the drawing.
     """
@@ -123,19 +124,23 @@ def _on(z: np.ndarray, curves: list[Points]) -> bool:
 
 
 def _kind(surface: AbstractSurface, z: np.ndarray, speed: float) -> str:
-    jacobians = np.asarray(_jacobians(surface, jnp.asarray(z)))
+    here, *beside = np.asarray(_jacobians(surface, jnp.asarray(z)))
     # What no rotation changes: on the sphere each is written in a basis of its own.
-    sizes = np.stack([np.trace(jacobians, axis1=1, axis2=2), np.linalg.norm(jacobians, axis=(1, 2))])
-    if np.ptp(sizes, axis=1).max() > _JUMP * max(speed, np.abs(sizes).max()):
-        return DEGENERATE
-    here = jacobians[0]
-    values = np.linalg.eigvals(here) if not np.allclose(here, here.T) else np.linalg.eigvalsh(here)
+    sizes = np.array([(np.trace(jacobian), np.linalg.norm(jacobian)) for jacobian in (here, *beside)])
+    jumps = np.ptp(sizes, axis=0).max() > _JUMP * max(speed, np.abs(sizes).max())
+    kinds = {_type(jacobian, speed, surface.descends) for jacobian in (beside if jumps else [here])}
+    return kinds.pop() if len(kinds) == 1 else DEGENERATE
+
+
+def _type(jacobian: np.ndarray, speed: float, descends: bool) -> str:
+    symmetric = np.allclose(jacobian, jacobian.T)
+    values = np.linalg.eigvalsh(jacobian) if symmetric else np.linalg.eigvals(jacobian)
     plus, minus, zero = count_signs(np.where(np.abs(values.real) > _FLAT * speed, values.real, 0.0))
     if plus and minus:
         return SADDLE
     if zero:
-        return CENTRE if not surface.descends and np.abs(values).min() > _FLAT * speed else DEGENERATE
-    if surface.descends:
+        return CENTRE if not descends and np.abs(values).min() > _FLAT * speed else DEGENERATE
+    if descends:
         return MAXIMUM if plus else MINIMUM
     return SOURCE if plus else SINK
 
@@ -151,10 +156,11 @@ def _zeros(surface: AbstractSurface, starts: Array) -> tuple[Array, Array, Array
 
 
 @eqx.filter_jit
-def _jacobians(surface: AbstractSurface, z: Point) -> Float[Array, "5 P P"]:
-    """At the point and on four sides of it."""
-    basis = surface.tangents(z)
-    beside = _BESIDE * jnp.concatenate([jnp.zeros((1, z.size)), basis, -basis])
+def _jacobians(surface: AbstractSurface, z: Point) -> Float[Array, "sides P P"]:
+    """At the point and on eight sides of it."""
+    angles = jnp.arange(8.0) * jnp.pi / 4 + _GENERIC
+    around = jnp.stack([jnp.cos(angles), jnp.sin(angles)], axis=1) @ surface.tangents(z)
+    beside = _BESIDE * jnp.concatenate([jnp.zeros((1, z.size)), around])
     return jax.lax.map(lambda offset: surface.jacobian(z + offset), beside)
 
 

@@ -143,14 +143,24 @@ def test_linear_fields_by_their_eigenvalues(matrix, kind):
     assert found.kind == [kind]
 
 
-def bent(x):
-    """½(x² − y²) + 0.3 max(x − y, 0)²: of the four sides along the axes each has a saddle's Hessian."""
-    return 0.5 * (x[0] ** 2 - x[1] ** 2) + 0.3 * jnp.maximum(x[0] - x[1], 0) ** 2
+def bent(x, height):
+    """½(x² − y²) + h max(x − y, 0)²: at 0 each side has a saddle's Hessian."""
+    return 0.5 * (x[0] ** 2 - x[1] ** 2) + height * jnp.maximum(x[0] - x[1], 0) ** 2
 
 
-def test_a_kink_has_no_type_even_where_all_sides_agree():
-    found = planar(gf.Problem.from_loss(bent, jnp.ones(2)), (-1.0, 1.0), (-1.0, 1.0), parts=("points",))
-    assert found.kind == ["degenerate"]
+def folded(x, height):
+    """½(x² + y²) − h max(x, 0)²: for h > ½ a minimum on one side alone."""
+    return 0.5 * jnp.sum(x**2) - height * jnp.maximum(x[0], 0) ** 2
+
+
+@pytest.mark.parametrize(
+    ("function", "height", "kind"),
+    [(bent, 0.3, "saddle"), (folded, 0.3, "minimum"), (folded, -2.0, "minimum"), (folded, 0.8, "degenerate")],
+)
+def test_a_kink_is_what_its_sides_agree_on(function, height, kind):
+    problem = gf.Problem.from_loss(partial(function, height=height), jnp.ones(2))
+    found = planar(problem, (-1.0, 1.0), (-1.0, 1.0), parts=("points",))
+    assert found.kind == [kind]
 
 
 def double_well_of_three(theta):
