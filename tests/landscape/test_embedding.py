@@ -350,7 +350,7 @@ SAYS = [
     (lambda: split_neuron(NET, -1, 0, EVEN), "layer must be an integer from 0 to 0, was -1"),
     (lambda: split_neuron(NET, True, 0, EVEN), "layer must be an integer from 0 to 0, was True"),
     (lambda: split_neuron(NET, 0, 4, EVEN), "neuron must be an integer from 0 to 3, was 4"),
-    (lambda: split_neuron(NET, 0, 0, [-0.6, 0.8]), r"coefficients: .* not negative, were \[-0.6, 0.8\]"),
+    (lambda: split_neuron(NET, 0, 0, [-0.6, 0.8]), r"coefficients .* not negative, were \[-0.6, 0.8\]"),
     (lambda: split_neuron(NET, 0, 0, [-0.6, 0.8], force=True), "coefficients must be finite and not negative"),
     (lambda: split_neuron(NET, 0, 0, [float("nan")]), r"coefficients must be finite .*, were \[nan\]"),
     (lambda: split_neuron(NET, 0, 0, [0.5, 0.5]), "coefficients: .* sum to 1 within 1e-12, summed to 0.5"),
