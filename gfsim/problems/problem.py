@@ -73,8 +73,8 @@ class Problem(eqx.Module):
         which underflows with it; what needs data or a network raises ValueError.
 
         Raises ValueError if JAX is not set to float64, if a parameter is NaN or infinite, or if `fn` fails or does not
-        return shape (); TypeError if it does
-        not return float64, if a leaf is an integer or complex, or if `fn` cannot be called.
+        return shape (); TypeError if it does not return float64, if a leaf is an integer or complex, or if `fn` cannot
+        be called.
         """
         require_x64()
         theta, template = flatten("params", params, _is_number)

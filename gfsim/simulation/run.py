@@ -208,12 +208,15 @@ class Run:
         if (stored := checkpoint.load()) is None:
             return
         notes, filled = stored
-        self._taken, self.used, self._looking_products = notes["taken"], notes["used"], notes["products"]
+        changes = len(notes["used"]) - len(self.used)
+        self._taken, self._looking_products = notes["taken"], notes["products"]
+        # JSON knows no tuples.
+        self.used = [(clock, name) for clock, name in notes["used"]]
+        self._planned = self._planned[changes:]
         if self._chooser:
-            before = self._chooser.solver
             self._chooser.recall(notes["chooser"])
-            if self._chooser.solver is not before:
-                self._carry_on_with(self._chooser.solver)
+        if changes:
+            self._carry_on_with(OFFERED[self.used[-1][1]])
         if self._shares:
             self._shares.lanes = notes["lanes"]
         seen, paused = self._looked_at(np.zeros(SAMPLE, int))

@@ -83,6 +83,36 @@ def test_a_run_killed_after_any_write_resumes_bit_identically(name, tmp_path, mo
         assert_identical(run(checkpoint=path), undisturbed)
 
 
+def test_an_error_estimate_killed_after_any_write_resumes_bit_identically(tmp_path, monkeypatch):
+    """Its solve changes solver where the run did, and a resumed one has to know which changes are behind it."""
+    run = stiff()
+    assert "→" in run.stats["solver"]
+    undisturbed = run.error_estimate
+    monkeypatch.setattr(module, "INTERVAL", 0.0)
+    write, total = Checkpoint.save, 0
+
+    def save(self, notes, state):
+        nonlocal total
+        write(self, notes, state)
+        total += 1
+        if total == limit:
+            raise Killed
+
+    limit = 0
+    monkeypatch.setattr(Checkpoint, "save", save)
+    with checkpoints_in(tmp_path / "whole"):
+        np.testing.assert_array_equal(stiff().error_estimate, undisturbed)
+    for kill_after in (2, total // 2, total):
+        limit, total = kill_after, 0
+        with checkpoints_in(tmp_path / str(kill_after)):
+            with contextlib.suppress(Killed):
+                _ = stiff().error_estimate
+            limit = 0
+            np.testing.assert_array_equal(stiff().error_estimate, undisturbed)
+            # A finished one is read, not solved.
+            np.testing.assert_array_equal(stiff().error_estimate, undisturbed)
+
+
 SCRIPT = """
 import sys
 import jax

@@ -155,7 +155,7 @@ def test_a_step_of_bdf_costs_more_where_the_others_share_lanes():
     assert look(alone, span=500.0, step=70.0, work=300, decay=34.0, remaining=1e6)  # 63
     assert alone.solver is BDF
     # Judged by the time it takes: RKC's gradients count three times, BDF's six times.
-    assert look(alone, span=500.0, step=70.0, work=151, tried=0 + 1, decay=34.0, remaining=1e6)
+    assert look(alone, span=500.0, step=70.0, work=151, tried=1, decay=34.0, remaining=1e6)
     assert alone.solver is RKC
 
 
