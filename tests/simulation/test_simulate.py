@@ -285,6 +285,19 @@ def test_potential_at_the_start_is_that_of_the_start(save, members, dynamics):
         assert np.max(np.abs(run.energy_residual)) < 1e-5 * losses.max()
 
 
+def test_a_run_that_ends_at_its_start_is_one_row(systems):
+    flow, start = gf.GradientFlow(systems["quadratic"].problem), systems["quadratic"].start
+    until = gf.events.norm_reaches(0.5 * float(jnp.linalg.norm(start)))
+    alone = gf.simulate(flow, start, 1.0, until=until)
+    np.testing.assert_array_equal(alone.t, [0.0])
+    np.testing.assert_array_equal(alone.theta, start[None])
+    # Beside one that runs it repeats its row.
+    both = gf.simulate(flow, jnp.stack([start, 0.01 * start]), 1.0, until=until)
+    assert [o.value for o in both.outcome] == ["event:norm_reaches", "reached_end"]
+    np.testing.assert_array_equal(both.valid, [[True, False], [True, True]])
+    np.testing.assert_array_equal(both.t, [[0.0, 0.0], [0.0, 1.0]])
+
+
 @pytest.mark.slow
 def test_ensemble_chooses_saves_every_step_and_switches_solver(systems):
     system = systems["stiff quadratic"]
