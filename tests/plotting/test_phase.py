@@ -6,7 +6,17 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from gfsim.plotting import COLOURS, basin_palette, iterates, path, phase_portrait, sphere_points, sphere_portrait, style
+from gfsim.plotting import (
+    COLOURS,
+    basin_palette,
+    iterates,
+    path,
+    phase_portrait,
+    sheets,
+    sphere_points,
+    sphere_portrait,
+    style,
+)
 from tests.drawing import made_up_portrait
 
 mpl.use("Agg")
@@ -69,6 +79,28 @@ def test_the_same_bytes_every_time(suffix, tmp_path):
     files = [draw(script, xarray.Dataset(), "neurips", tmp_path / name, "drawn") for name in ("first", "second")]
     first, second = (next(f for f in written if f.suffix == f".{suffix}").read_bytes() for written in files)
     assert first == second
+
+
+def test_places_do_not_hang_on_the_last_digits_of_the_layout(tmp_path):
+    """The layout engine's own sums come out in another order from one run to the next."""
+    from gfsim.workbench.drawing import save_figure
+
+    with style("neurips"):
+        (fig,), rows = sheets("neurips", 0.3, 0.4)
+        left, right = rows[0].subfigures(1, 2, width_ratios=(2, 1.25))
+        parts = [left.subplots(1, 2), right.subplots(2, 3), rows[1].subplots(2, 3, height_ratios=(3, 1), sharex="col")]
+        axes = [ax for part in parts for ax in part.ravel()]
+        for ax in axes:
+            ax.loglog([1, 1e3], [1e-3, 1])
+            ax.set(title="a", xlabel="time", ylabel="$L$")
+    before = [ax.get_position(original=True).bounds for ax in axes]
+    save_figure(fig, tmp_path, "sheet")
+    # The layout was solved, and what it found is rounded.
+    places = [*(ax.get_position(original=True).bounds for ax in axes), *(row.bbox_relative.bounds for row in rows)]
+    assert not np.allclose(places[: len(before)], before)
+    corners = np.array(places)
+    corners[:, 2:] += corners[:, :2]
+    np.testing.assert_allclose(corners, corners.round(6), rtol=0, atol=1e-15)
 
 
 def test_what_is_asked_for_is_drawn():
