@@ -63,11 +63,11 @@ def times(ax, record: xarray.Dataset) -> None:
             ax.plot(logs, shown, marker, ms=3, color=colour, mfc="none", label=label if k == 0 else None)
     for k, saddle in enumerate(record["saddle"].values):
         height = rate[k] * record["escape_time"].values[k, 0, -1] + 6 * k
-        ax.text(logs[-1] + 0.3, height, saddle, size=6, va="center")
+        ax.text(logs[-1] + 0.9, height, saddle, size=6, va="center")
     ax.set(
         xlabel="$\\ln(1/\\varepsilon)$",
         ylabel="$|\\lambda_{min}|$ · escape time (shifted)",
-        xlim=(None, 26),
+        xlim=(None, 27.5),
         ylim=(None, 47),
     )
     ax.plot([], [], color=COLOURS["theory"], lw=0.7, label="theory (slope)")
@@ -90,13 +90,13 @@ def eigenvalues(ax, record: xarray.Dataset) -> None:
     t, values = record["path_time"][0].values, record["path_eigenvalues"][0].values
     ax.axhline(0, color=COLOURS["reference"], lw=0.5)
     for k in range(values.shape[1]):
-        ax.semilogx(t, values[:, k], color=COLOURS["other"], lw=0.8, label="other eigenvalues" if k == 1 else None)
+        ax.semilogx(t, values[:, k], color=COLOURS["other"], lw=0.8, label="the others" if k == 1 else None)
     ax.semilogx(t, values[:, 0], color=COLOURS["gradient descent"], label="$\\lambda_{min}$")
     limit = 1.6 * np.abs(values[:, :2]).max()
     ax.set(xlabel="time $t$", ylabel="eigenvalue of $\\nabla^2 L$", ylim=(-limit, 3 * limit), xlim=(10, None))
     counts = np.sum(values < -1e-9 * values[:, -1:], axis=1)
     ax.text(0.03, 0.03, f"$n_-$: {counts[0]}, at the end {counts[-1]}", transform=ax.transAxes, size=6)
-    ax.legend(loc="upper right", borderpad=0)
+    ax.legend(*(x[::-1] for x in ax.get_legend_handles_labels()), loc="upper right", borderpad=0)
     ax.set_title("(c) its curvature", loc="left")
 
 
@@ -128,7 +128,9 @@ def norms(ax, record: xarray.Dataset) -> None:
         ax.semilogy(tau, values, color=COLOURS["flow"], lw=0.9, label="neurons' norms" if k == 0 else None)
     ax.semilogy(tau, record["loss"], color=COLOURS["correlation flow"], label="loss")
     ax.axhline(float(record["pursuit_loss"][0]), color=COLOURS["theory"], lw=0.7, ls="--", label="pursuit, one neuron")
-    ax.axvline(float(record["saddle_tau"]), color=COLOURS["reference"], lw=0.7, ls=":", label="first saddle")
+    # Up to the legend, which has the upper half.
+    look = {"color": COLOURS["reference"], "lw": 0.7, "ls": ":"}
+    ax.axvline(float(record["saddle_tau"]), ymax=0.55, **look, label="first saddle")
     ax.set(xlabel="$\\tau = t\\delta$", ylim=(1e-5, 1e6))
     ax.legend(loc="upper left", borderpad=0, handlelength=1.2, handletextpad=0.4)
     ax.set_title("(e) neurons appear one by one", loc="left")
