@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from gfsim.dynamics import DualFlow as DualFlow
     from gfsim.dynamics import GradientDescent as GradientDescent
     from gfsim.dynamics import GradientFlow as GradientFlow
-    from gfsim.dynamics import HighOrderDescent as HighOrderDescent
-    from gfsim.dynamics import HighOrderFlow as HighOrderFlow
     from gfsim.dynamics import MarginFlow as MarginFlow
     from gfsim.dynamics import ModifiedFlow as ModifiedFlow
-    from gfsim.dynamics import OptaxDescent as OptaxDescent
     from gfsim.dynamics import RMSPropCentralFlow as RMSPropCentralFlow
+    from gfsim.dynamics.high_order import HighOrderDescent as HighOrderDescent
+    from gfsim.dynamics.high_order import HighOrderFlow as HighOrderFlow
+    from gfsim.dynamics.optax_descent import OptaxDescent as OptaxDescent
     from gfsim.problems import Dataset as Dataset
     from gfsim.problems import Problem as Problem
     from gfsim.problems import data as data

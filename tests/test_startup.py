@@ -8,7 +8,7 @@ import pytest
 
 import gfsim
 
-HEAVY = ("jax", "jaxlib", "diffrax", "equinox", "numpy", "scipy", "sklearn", "xarray", "matplotlib", "netCDF4")
+HEAVY = ("jax", "jaxlib", "diffrax", "equinox", "numpy", "scipy", "sklearn", "xarray", "matplotlib", "netCDF4", "optax")
 
 
 def heavy_modules_after(statement: str) -> list[str]:
@@ -35,6 +35,11 @@ except SystemExit as stop:
     assert stop.code in (0, None)
 """
     assert heavy_modules_after(statement) == []
+
+
+def test_a_solve_needs_neither_optax_nor_what_draws_and_stores():
+    loaded = heavy_modules_after("import gfsim as gf; gf.Problem, gf.GradientFlow, gf.simulate, gf.networks, gf.losses")
+    assert not {"optax", "matplotlib", "xarray", "netCDF4", "sklearn"} & set(loaded)
 
 
 def test_heavy_modules_are_seen():

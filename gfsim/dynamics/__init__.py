@@ -1,4 +1,4 @@
-"""How the parameters move."""
+"""How the parameters move; what needs optax is in `optax_descent` and `high_order`, since it takes long to import."""
 
 from gfsim.dynamics.base import AbstractFlow as AbstractFlow
 from gfsim.dynamics.central import CentralFlow as CentralFlow
@@ -6,11 +6,7 @@ from gfsim.dynamics.central import RMSPropCentralFlow as RMSPropCentralFlow
 from gfsim.dynamics.correlation import CorrelationFlow as CorrelationFlow
 from gfsim.dynamics.descent import AbstractDescent as AbstractDescent
 from gfsim.dynamics.descent import GradientDescent as GradientDescent
-from gfsim.dynamics.descent import OptaxDescent as OptaxDescent
 from gfsim.dynamics.dual import DualFlow as DualFlow
 from gfsim.dynamics.gradient import GradientFlow as GradientFlow
-from gfsim.dynamics.high_order import HighOrderDescent as HighOrderDescent
-from gfsim.dynamics.high_order import HighOrderFlow as HighOrderFlow
-from gfsim.dynamics.high_order import high_order as high_order
 from gfsim.dynamics.margin import MarginFlow as MarginFlow
 from gfsim.dynamics.modified import ModifiedFlow as ModifiedFlow

@@ -11,7 +11,8 @@ import optax
 from jaxtyping import Array, Float, Int, PyTree
 
 from gfsim.dynamics.base import AbstractFlow
-from gfsim.dynamics.descent import AbstractDescent, OptaxDescent, positive_step
+from gfsim.dynamics.descent import AbstractDescent, positive_step
+from gfsim.dynamics.optax_descent import OptaxDescent
 from gfsim.problems.checks import real_number
 from gfsim.problems.problem import Problem, checked_problem
 from gfsim.types import Key, Scalar, Theta, Time

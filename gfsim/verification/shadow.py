@@ -11,8 +11,9 @@ import optax
 from jaxtyping import Float
 
 from gfsim import landscape
-from gfsim.dynamics import GradientDescent, GradientFlow, MarginFlow, OptaxDescent
+from gfsim.dynamics import GradientDescent, GradientFlow, MarginFlow
 from gfsim.dynamics.descent import AbstractDescent
+from gfsim.dynamics.optax_descent import OptaxDescent
 from gfsim.landscape import Split
 from gfsim.landscape.copies import CopyMap
 from gfsim.problems import Dataset, Problem

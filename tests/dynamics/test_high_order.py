@@ -9,7 +9,7 @@ import pytest
 from scipy.integrate import solve_ivp
 
 import gfsim as gf
-from gfsim.dynamics import high_order
+from gfsim.dynamics.high_order import high_order
 from gfsim.verification import extinction_time
 
 pytestmark = pytest.mark.slow
