@@ -12,7 +12,7 @@ import xarray
 from PIL import Image, ImageDraw
 from write_verification import claim_row
 
-from gfsim.workbench.discovery import Listing, docstring_of, name_of
+from gfsim.workbench.discovery import listing_of
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -87,7 +87,7 @@ def main() -> int:
     (DOCS / "gallery").mkdir(exist_ok=True)
     entries, drawn = [], []
     for file in sorted((ROOT / "scenarios").glob("*.py")):
-        listing = Listing(name_of(file), file, docstring_of(file))
+        listing = listing_of(file)
         if not (records / f"{listing.name}.nc").is_file():
             print(f"left out, for want of a record: {listing.name}")
             continue

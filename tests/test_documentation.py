@@ -64,7 +64,7 @@ def test_commands_parse(page, tmp_path, monkeypatch):
     for command in commands(page):
         name, *arguments = shlex.split(command)[1:]
         if name == "run" and (tmp_path / arguments[0]).is_file():
-            parse_run(find(arguments[0]), load_scenario(find(arguments[0])), arguments[1:])
+            parse_run(arguments[0], load_scenario(find(arguments[0])), arguments[1:])
         elif "my_file.py" not in arguments:
             parse_command([name, *arguments])
 

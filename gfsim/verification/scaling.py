@@ -34,8 +34,13 @@ def fit_power_law(x: ArrayLike, y: ArrayLike) -> PowerLaw:
     return PowerLaw(float(exponent), float(np.exp(intercept)), log_y - (intercept + exponent * log_x))
 
 
+# Whether x, and whether y is taken by its logarithm, in which the law is a straight line.
+FORMS = {"power": (True, True), "exponential": (False, True), "logarithmic": (True, False)}
+
+
 class Fit(NamedTuple):
-    """y ≈ prefactor·x^exponent (`form` "power"), or prefactor·e^(exponent·x) ("exponential").
+    """y ≈ prefactor·x^exponent (`form` "power"), prefactor·e^(exponent·x) ("exponential"), or
+    exponent·ln x + prefactor ("logarithmic", such as an escape time against the distance from the saddle).
 
     `interval` of the exponent and `band` (2, points of `at`) of the curve hold the central `level` of the bootstrap.
     """
@@ -50,6 +55,8 @@ class Fit(NamedTuple):
 
     def curve(self, x: ArrayLike) -> Float[np.ndarray, "points"]:
         x = np.asarray(x, float)
+        if self.form == "logarithmic":
+            return self.prefactor + self.exponent * np.log(x)
         return self.prefactor * (x**self.exponent if self.form == "power" else np.exp(self.exponent * x))
 
 
@@ -65,36 +72,41 @@ def bootstrap_fit(
 ) -> Fit:
     """The law with an interval from resampling whole groups: the points of one seed are drawn together or not at all.
 
-    Least squares of log y against log x or x, every point with equal weight; the interval runs between the percentiles
-    (1 ± level)/2 of `draws` refits, each to as many groups as there are, drawn with replacement.
+    Least squares in the logarithms in which the law is a straight line, every point with equal weight; the interval
+    runs between the percentiles (1 ± level)/2 of `draws` refits, each to as many groups as there are, drawn with
+    replacement.
 
-    Raises ValueError for lengths that differ, values that are not positive and finite (x of the exponential may be
-    anything finite), fewer than two different x or groups, and a form or level that is none.
+    Raises ValueError for lengths that differ, values that are not finite or have no such logarithm, fewer than two
+    different x or groups, and a form or level that is none.
     """
     x, y, group = np.asarray(x, float), np.asarray(y, float), np.asarray(group)
-    if form not in ("power", "exponential"):
-        raise ValueError(f"form must be power or exponential, was {form!r}")
+    if form not in FORMS:
+        raise ValueError(f"form must be one of {', '.join(FORMS)}, was {form!r}")
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, was {level}")
     if x.ndim != 1 or not x.shape == y.shape == group.shape:
         raise ValueError(f"x, y and group must be 1-d of equal length, had shapes {x.shape}, {y.shape}, {group.shape}")
-    if not (np.all(np.isfinite(x) & np.isfinite(y) & (y > 0)) and (form == "exponential" or np.all(x > 0))):
-        raise ValueError(f"x and y of a {form} law must be positive and finite, held other values")
+    for name, values, logarithmic in zip("xy", (x, y), FORMS[form], strict=True):
+        if not np.all(np.isfinite(values) & ((values > 0) | (not logarithmic))):
+            wanted = "positive and finite" if logarithmic else "finite"
+            raise ValueError(f"{name} of the {form} form must be {wanted}, held other values")
     names, member = np.unique(group, return_inverse=True)
     if len(np.unique(x)) < 2 or len(names) < 2:
         raise ValueError(f"x and group must hold two different values each, had {len(np.unique(x))} and {len(names)}")
-    abscissa, log_y = np.log(x) if form == "power" else x, np.log(y)
-    slope, intercept = _lines(abscissa, log_y, np.ones((1, x.size)))
+    log_x, log_y = FORMS[form]
+    abscissa, ordinate = np.log(x) if log_x else x, np.log(y) if log_y else y
+    slope, intercept = _lines(abscissa, ordinate, np.ones((1, x.size)))
     drawn = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
     # A draw whose points share one x has no slope, and is left out.
-    slopes, intercepts = _lines(abscissa, log_y, drawn[:, member].astype(float))
+    slopes, intercepts = _lines(abscissa, ordinate, drawn[:, member].astype(float))
     kept = np.isfinite(slopes)
     tails = np.array([(1 - level) / 2, (1 + level) / 2])
     low, high = np.quantile(slopes[kept], tails)
     at = np.linspace(abscissa.min(), abscissa.max(), 60)
-    band = np.exp(np.quantile(slopes[kept, None] * at + intercepts[kept, None], tails, axis=0))
-    shown = np.exp(at) if form == "power" else at
-    return Fit(form, float(slope[0]), float(np.exp(intercept[0])), (float(low), float(high)), shown, band, level)
+    band = np.quantile(slopes[kept, None] * at + intercepts[kept, None], tails, axis=0)
+    prefactor = float(np.exp(intercept[0]) if log_y else intercept[0])
+    at, band = np.exp(at) if log_x else at, np.exp(band) if log_y else band
+    return Fit(form, float(slope[0]), prefactor, (float(low), float(high)), at, band, level)
 
 
 def _lines(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

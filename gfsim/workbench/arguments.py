@@ -11,7 +11,6 @@ from typing import Annotated, Literal, TypeVar
 
 import tyro
 
-from gfsim.workbench.discovery import Listing
 from gfsim.workbench.scenario import Scenario
 from gfsim.workbench.sweep import Request
 
@@ -87,11 +86,11 @@ class Fit:
     record: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RECORD")]
     """A record that `gfsim sweep` wrote."""
     x: str
-    """A field or variable with one number per run."""
+    """A field or variable with one number per run. Runs that differ in other fields are fitted apart."""
     y: str
-    """The variable that is fitted, one positive number per run."""
-    form: Literal["power", "exponential"] = "power"
-    """y = c·x^e, or y = c·exp(e·x)."""
+    """What is fitted, a field or variable with one number per run."""
+    form: Literal["power", "exponential", "logarithmic"] = "power"
+    """y = c·x^e, y = c·exp(e·x), or y = c + e·ln x."""
     predicted: float | None = None
     """The theory's exponent e; drawn, and claimed to within the tolerance."""
     tolerance: float = 0.05
@@ -227,8 +226,8 @@ def split_name(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
     return arguments[position], [*arguments[:position], *arguments[position + 1 :]]
 
 
-def parse_run(listing: Listing, scenario: type[Scenario], arguments: Sequence[str]) -> tuple[Scenario, RunOptions]:
-    """The configuration and the runner's options from one flat list of arguments.
+def parse_run(name: str, scenario: type[Scenario], arguments: Sequence[str]) -> tuple[Scenario, RunOptions]:
+    """The configuration and the runner's options from one flat list of arguments to `gfsim run name`.
 
     With `--reduced` the scenario's own options override its reduced configuration.
 
@@ -238,7 +237,7 @@ def parse_run(listing: Listing, scenario: type[Scenario], arguments: Sequence[st
     if "--reduced" in arguments:
         default = default.reduced()
     both = dataclasses.make_dataclass("both", [("scenario", scenario, default), ("runner", RunOptions, RunOptions())])
-    prog = f"gfsim run {listing.name}"
+    prog = f"gfsim run {name}"
     parsed = _parse(both, arguments, prog, prog)
     return parsed.scenario, parsed.runner
 

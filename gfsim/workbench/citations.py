@@ -194,7 +194,8 @@ _ENTRIES = {
 }
 _SOLVERS = ("rkc", "bdf", "tsit5", "dopri8")
 _SOFTWARE = ("gfsim", "diffrax", "equinox", "jax")
-_ARXIV = re.compile(r"(?<![\d.])\d{4}\.\d{5}(?!\d)")
+# Numbers had four digits until 2014.
+_ARXIV = re.compile(r"(?<![\d.])\d{4}\.\d{4,5}(?![\d.]*\d)")
 
 
 def citation(*works: str) -> str:

@@ -1,6 +1,7 @@
 """The command `gfsim`. It parses before JAX is imported.
 
-Exit codes: 0 all claims hold (and the installation is sound), 1 a claim fails (or it is not), 2 bad input.
+Exit codes: 0 all claims hold (and the installation is sound), 1 a claim fails (or it is not), 2 bad input, 3 an error in
+a scenario's or a figure's own code, with its traceback.
 """
 
 import contextlib
@@ -13,10 +14,11 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TextIO
 
 from gfsim import __version__
 from gfsim.workbench import arguments as cl
-from gfsim.workbench.discovery import Listing, figure_file, find, listings, load_scenario
+from gfsim.workbench.discovery import Listing, figure_file, find, listings, load_scenario, readable
 
 HOLDS, FAILS, BAD_INPUT, BUG, INTERRUPTED, CLOSED = 0, 1, 2, 3, 130, 141
 
@@ -104,19 +106,26 @@ def _run(name: str, arguments: Sequence[str]) -> int:
 
     listing = find(name)
     prepare_jax()
-    scenario, options = cl.parse_run(listing, load_scenario(listing), arguments)
+    scenario, options = cl.parse_run(name, load_scenario(listing), arguments)
     _check_files(options)
     label = _label(listing, options)
     path = options.record(label)
-    # With --json, whatever a scenario prints must not reach standard output.
-    quiet = contextlib.redirect_stdout(sys.stderr) if options.json else contextlib.nullcontext()
+    # Whatever else is printed must not reach the standard output of who wants JSON or TeX there.
+    output = sys.stdout
+    apart = options.json or options.table == "tex"
+    quiet = contextlib.redirect_stdout(sys.stderr) if apart else contextlib.nullcontext()
     with quiet, aloud(not options.json):
         scenario.announce(f"{label}: {listing.claim}")
         run = run_scenario(listing.name, scenario, path, options.confirm)
         scenario.announce(f"solved in {run.seconds:.1f} s")
         if not options.json:
-            _print_verdicts(run.verdicts, options.table)
+            _print_verdicts(run.verdicts, options.table, output)
         figures = _draw_record(listing, run.record, options, label)
+        if not options.json:
+            holding = sum(verdict.holds for verdict in run.verdicts)
+            print(f"{holding} of {len(run.verdicts)} claims hold")
+            print(f"record: {path}")
+            _print_figures(figures)
     if options.json:
         print(
             json.dumps(
@@ -131,11 +140,6 @@ def _run(name: str, arguments: Sequence[str]) -> int:
                 allow_nan=False,
             )
         )
-    else:
-        holding = sum(verdict.holds for verdict in run.verdicts)
-        print(f"{holding} of {len(run.verdicts)} claims hold")
-        print(f"record: {path}")
-        _print_figures(figures)
     return HOLDS if run.holds else FAILS
 
 
@@ -232,7 +236,7 @@ def _draw_record(listing: Listing, record, options: cl.Files, label: str) -> lis
 def _cite(name: str) -> int:
     from gfsim.workbench.citations import citation_of
 
-    print(citation_of(find(name).docstring))
+    print(citation_of(readable(find(name)).docstring))
     return HOLDS
 
 
@@ -278,11 +282,11 @@ def _label(listing: Listing, options: cl.Files | cl.Sweep) -> str:
     return f"{listing.name}-reduced" if options.reduced else listing.name
 
 
-def _print_verdicts(verdicts, form: str) -> None:
+def _print_verdicts(verdicts, form: str, output: TextIO) -> None:
     from gfsim.workbench.table import claim_table, claim_table_tex
 
     if form == "tex":
-        print(claim_table_tex(verdicts))
+        print(claim_table_tex(verdicts), file=output)
     else:
         _console().print(claim_table(verdicts))
 

@@ -22,6 +22,8 @@ class Listing:
     name: str
     path: Path
     docstring: str
+    defect: str = ""
+    """Why the file defines no scenario that could be run, as far as its syntax tells."""
 
     @property
     def claim(self) -> str:
@@ -46,7 +48,7 @@ def listings() -> list[Listing]:
         for path in folder.glob("*.py"):
             name = name_of(path)
             if not path.stem.startswith("_") and name not in found:
-                found[name] = Listing(name, path, docstring_of(path))
+                found[name] = listing_of(path)
     return [found[name] for name in sorted(found)]
 
 
@@ -59,7 +61,7 @@ def find(scenario: str) -> Listing:
     if path.suffix == ".py":
         if not path.is_file():
             raise ValueError(f"scenario must be a name or an existing .py file, was {scenario!r}")
-        return Listing(name_of(path), path.resolve(), docstring_of(path))
+        return listing_of(path.resolve())
     known = listings()
     for listing in known:
         if listing.name == scenario:
@@ -76,16 +78,25 @@ def name_of(path: Path) -> str:
     return path.stem.replace("_", "-")
 
 
-def docstring_of(path: Path) -> str:
-    """The docstring of the scenario class in `path`, read from the syntax tree; the defect, where it has none."""
+def readable(listing: Listing) -> Listing:
+    """The listing. Raises `ValueError` where its file defines no scenario."""
+    if listing.defect:
+        raise ValueError(f"{listing.path} must define a scenario, was {listing.defect}")
+    return listing
+
+
+def listing_of(path: Path) -> Listing:
+    """The scenario in `path` with its docstring, read from the syntax tree; the defect, where it has none."""
+    name = name_of(path)
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"))
     except (SyntaxError, ValueError, OSError) as error:
-        return f"(unreadable: {one_line(error)})"
+        defect = f"unreadable: {one_line(error)}"
+        return Listing(name, path, f"({defect})", defect)
     for node in tree.body:
         if isinstance(node, ast.ClassDef) and any(_is_scenario(base) for base in node.bases):
-            return ast.get_docstring(node) or "(no docstring)"
-    return "(defines no scenario)"
+            return Listing(name, path, ast.get_docstring(node) or "(no docstring)")
+    return Listing(name, path, "(defines no scenario)", "without one")
 
 
 def _is_scenario(base: ast.expr) -> bool:

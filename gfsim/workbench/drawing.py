@@ -22,9 +22,11 @@ def draw(figure_file: Path, record: "xarray.Dataset", venue: str, folder: Path, 
 
     Of a list of several figures, such as slides, each gets its number behind the label.
 
-    Raises `ValueError` where the file cannot be imported or defines no such function.
+    Raises `ValueError` where the file cannot be imported or defines no such function, TypeError where that returns
+    something else; nothing is written then.
     """
     import matplotlib as mpl
+    from matplotlib.figure import Figure
 
     mpl.use("Agg")
     module = load_module(figure_file, f"_gfsim_figure_{figure_file.stem}")
@@ -33,6 +35,8 @@ def draw(figure_file: Path, record: "xarray.Dataset", venue: str, folder: Path, 
     with _uncollected():
         drawn = module.figure(record, venue)
         figures = drawn if isinstance(drawn, list) else [] if drawn is None else [drawn]
+        if other := [type(one).__name__ for one in figures if not isinstance(one, Figure)]:
+            raise TypeError(f"figure of {figure_file} must return matplotlib figures or None, was {other[0]}")
         labels = [label] if len(figures) == 1 else [f"{label}-{k}" for k in range(1, len(figures) + 1)]
         return [path for one, own in zip(figures, labels, strict=True) for path in save_figure(one, folder, own)]
 

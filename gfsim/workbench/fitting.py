@@ -33,27 +33,31 @@ class Law(NamedTuple):
 def fit_record(command: Fit) -> tuple[list[Law], list[Path]]:
     """The law in every group of the sweep, the claim where an exponent is predicted, and the figure's files.
 
-    Runs are grouped by every other field that was swept, the seed excepted: its values are what is resampled.
+    Runs are grouped by every field that was swept but x, y and the seed, whose values are what is resampled.
 
     Raises `ValueError` where the record is no sweep, has no such variable, or holds too few or unusable values.
     """
     from gfsim.verification import Claim
     from gfsim.verification.scaling import bootstrap_fit
 
+    if command.predicted is not None and not np.isfinite(command.predicted):
+        raise ValueError(f"predicted must be a finite number, was {command.predicted}")
+    if not 0 < command.tolerance < np.inf:
+        raise ValueError(f"tolerance must be positive and finite, was {command.tolerance}")
     record = load_record(command.record)
     if not {"identity", "status", "seed"} <= set(record.variables):
         raise ValueError(f"record must be one of gfsim sweep, was {str(command.record)!r}")
     record = record.isel(run=record["status"].values == "done")
     x, y = (_numbers(record, name) for name in (command.x, command.y))
     found = []
-    for label, chosen in _groups(record, command.x).items():
+    for label, chosen in _groups(record, command.x, command.y).items():
         law = bootstrap_fit(x[chosen], y[chosen], record["seed"].values[chosen], command.form, level=command.level)
         claim = None
         if command.predicted is not None:
             name = f"{command.y} against {command.x}{': ' if label else ''}{label}"
             claim = Claim(name, "theory", command.predicted, law.exponent, command.tolerance, scale="absolute")
         found.append(Law(label, law, claim))
-    figure = _figure(command, x, y, _groups(record, command.x), found)
+    figure = _figure(command, x, y, _groups(record, command.x, command.y), found)
     stem = f"{Path(command.record).stem}-{command.y}-{command.x}"
     return found, save_figure(figure, command.figures(), stem)
 
@@ -65,9 +69,9 @@ def _numbers(record: "xarray.Dataset", name: str) -> np.ndarray:
     return record[name].values.astype(float)
 
 
-def _groups(record: "xarray.Dataset", x: str) -> dict[str, np.ndarray]:
-    """Which runs share every field but `x` and the seed, named by the fields that differ."""
-    fields = [name for name in json.loads(record["configuration"].values[0]) if name not in (x, "seed")]
+def _groups(record: "xarray.Dataset", x: str, y: str) -> dict[str, np.ndarray]:
+    """Which runs share every field but `x`, `y` and the seed, named by the fields that differ."""
+    fields = [name for name in json.loads(record["configuration"].values[0]) if name not in (x, y, "seed")]
     fields = [name for name in fields if name in record and len(np.unique(record[name].values)) > 1]
     columns = [[f"{name} {_short(value)}" for value in record[name].values] for name in fields]
     labels = np.array([", ".join(row) for row in zip(*columns, strict=True)] or [""] * record.sizes["run"])
@@ -83,6 +87,7 @@ def _figure(command: Fit, x: np.ndarray, y: np.ndarray, groups: dict[str, np.nda
     from matplotlib.ticker import NullLocator
 
     from gfsim.plotting import COLOURS, shades, style
+    from gfsim.verification.scaling import FORMS
 
     with style(command.venue, "half"):
         figure, ax = plt.subplots()
@@ -96,23 +101,28 @@ def _figure(command: Fit, x: np.ndarray, y: np.ndarray, groups: dict[str, np.nda
             ax.errorbar(at, middle, (middle - low, high - middle), fmt="o", ms=3, lw=0.6, color=colour,
                         label=f"{label}: {text}" if label else text)  # fmt: skip
             if command.predicted is not None:
-                theory = law._replace(exponent=command.predicted, prefactor=1.0).curve(law.at)
-                shift = np.exp(np.mean(np.log(law.curve(law.at) / theory)))
                 name = f"theory: {command.predicted:g}" if k == 0 else None
-                ax.plot(law.at, shift * theory, color=COLOURS["theory"], lw=0.7, ls="--", label=name)
-        ax.set(xlabel=command.x.replace("_", " "), ylabel=command.y.replace("_", " "), yscale="log")
-        if command.form == "power":
-            ax.set_xscale("log")
+                ax.plot(law.at, _theory(law, command.predicted), color=COLOURS["theory"], lw=0.7, ls="--", label=name)
+        xscale, yscale = ("log" if logarithmic else "linear" for logarithmic in FORMS[command.form])
+        ax.set(xlabel=command.x.replace("_", " "), ylabel=command.y.replace("_", " "), xscale=xscale, yscale=yscale)
         if len(np.unique(x)) <= _TICKS:
             ax.set_xticks(np.unique(x), [f"{value:g}" for value in np.unique(x)])
             ax.xaxis.set_minor_locator(NullLocator())
-        title = "exponent" if command.form == "power" else "rate"
+        title = {"power": "exponent", "exponential": "rate", "logarithmic": "slope"}[command.form]
         figure.legend(
             title=f"{title} [{100 * command.level:g} % interval over seeds]",
             loc="outside lower center",
             title_fontsize=6,
         )
     return figure
+
+
+def _theory(law: "scaling.Fit", exponent: float) -> np.ndarray:
+    """The law of the theory's exponent that runs through the middle of the fitted one."""
+    theory = law._replace(exponent=exponent, prefactor=0.0 if law.form == "logarithmic" else 1.0).curve(law.at)
+    if law.form == "logarithmic":
+        return theory + np.mean(law.curve(law.at) - theory)
+    return theory * np.exp(np.mean(np.log(law.curve(law.at) / theory)))
 
 
 def fit_table(found: list[Law]) -> "Table":
@@ -126,7 +136,7 @@ def fit_table(found: list[Law]) -> "Table":
     for column in ("group", "law", "exponent", "interval", *(("theory", "tolerance", "holds") if predicted else ())):
         table.add_column(column, justify="left" if column in ("group", "law") else "right")
     for label, law, claim in found:
-        form = "c·x^e" if law.form == "power" else "c·exp(e·x)"
+        form = {"power": "c·x^e", "exponential": "c·exp(e·x)", "logarithmic": "c + e·ln x"}[law.form]
         interval = f"[{law.interval[0]:.5g}, {law.interval[1]:.5g}]"
         verdict = []
         if claim is not None:

@@ -86,3 +86,28 @@ class Scenario(abc.ABC):
         """Prints one line of progress, where progress is shown."""
         if self.progress:
             print(text, flush=True)
+
+
+def solved(scenario: Scenario) -> "xarray.Dataset":
+    """What the scenario's `simulate` returns. Raises TypeError where that is no data set."""
+    import xarray
+
+    data = scenario.simulate()
+    if not isinstance(data, xarray.Dataset):
+        raise TypeError(f"{type(scenario).__name__}.simulate must return an xarray.Dataset, was {_kind(data)}")
+    return data
+
+
+def claims_of(scenario: Scenario, record: "xarray.Dataset") -> "list[gfsim.verification.claims.Claim]":
+    """What the scenario's `claims` returns for a record. Raises TypeError where that is no list of claims."""
+    from gfsim.verification.claims import Claim
+
+    claims = scenario.claims(record)
+    if not isinstance(claims, list) or not all(isinstance(claim, Claim) for claim in claims):
+        kinds = sorted({_kind(claim) for claim in claims}) if isinstance(claims, list) else _kind(claims)
+        raise TypeError(f"{type(scenario).__name__}.claims must return a list of gfsim.Claim, was {kinds}")
+    return claims
+
+
+def _kind(value: object) -> str:
+    return "None" if value is None else type(value).__name__

@@ -16,7 +16,7 @@ import numpy as np
 
 from gfsim.workbench.discovery import one_line, scenario_in
 from gfsim.workbench.runtime import release_programs
-from gfsim.workbench.scenario import Scenario
+from gfsim.workbench.scenario import Scenario, claims_of, solved
 from gfsim.workbench.store import FAILED, Row, stage, staged
 
 if TYPE_CHECKING:
@@ -100,19 +100,19 @@ def solve(job: Job, task: list[Run]) -> tuple[int, int]:
 def _rows(job: Job, runs: list[Run]) -> Iterator[Row]:
     scenario = scenario_of(job.file, job.source)
     members = [scenario(**run.fields) for run in runs]
-    solved: list[xarray.Dataset] | None = None
+    together: list[xarray.Dataset] | None = None
     if job.together and len(members) > 1:
         # One member that fails must not take the others with it: all are then solved by themselves.
         with contextlib.suppress(Exception), _silent():
-            solved = scenario.simulate_ensemble(members)
+            together = scenario.simulate_ensemble(members)
     for k, (run, member) in enumerate(zip(runs, members, strict=True)):
         data, reason = None, ""
         try:
             with _silent():
-                data = with_claims(member, member.simulate() if solved is None else solved[k])
+                data = with_claims(member, solved(member) if together is None else together[k])
         except Exception as error:
             reason = f"{type(error).__name__}: {one_line(error)}"
-        if solved is None:
+        if together is None:
             # Every shape of network adds programs to those that a process holds.
             release_programs()
         yield Row(run.identity, run.configuration, data, reason)
@@ -120,7 +120,7 @@ def _rows(job: Job, runs: list[Run]) -> Iterator[Row]:
 
 def with_claims(scenario: Scenario, data: "xarray.Dataset") -> "xarray.Dataset":
     """The data set with what its claims predict, measure and conclude, along the dimension `claim`."""
-    claims = scenario.claims(data)
+    claims = claims_of(scenario, data)
     if not claims:
         return data
     columns = {

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +13,6 @@ from hypothesis import strategies as st
 from gfsim.workbench import Scenario, load_record, save_record
 from gfsim.workbench.arguments import parse_run
 from gfsim.workbench.cli import main
-from gfsim.workbench.discovery import Listing
 
 pytestmark = pytest.mark.slow
 
@@ -170,7 +168,7 @@ def test_any_configuration_is_parsed_or_refused_in_one_line(words):
         return
     scenario, refusal = None, ""
     try:
-        scenario, _ = parse_run(Listing("fuzzed", Path("fuzzed.py"), ""), Fuzzed, words)
+        scenario, _ = parse_run("fuzzed", Fuzzed, words)
     except ValueError as error:
         refusal = str(error)
     if scenario is None:

@@ -104,6 +104,62 @@ def test_table_tex(house, capsys):
     assert main(["run", "unit-parabola", "--table", "tex"]) == 0
     out = capsys.readouterr().out
     assert r"y(1) \& more & algebra & $= 1$ & $1$ & 0.0001 \% & yes \\" in out
+    # The table alone, to be redirected into a file.
+    assert out.startswith(r"\begin{tabular}")
+    assert out.rstrip().endswith(r"\end{tabular}")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "return xarray.Dataset(",
+            "return (lambda *parts: {})(",
+            r"Parabola\.simulate must return an xarray\.Dataset, was dict",
+        ),
+        ('"drift": 1e3 * self.rtol})', '"drift": 0}) and None', r"Parabola\.simulate must return .*, was None"),
+        ("return [", "[", r"Parabola\.claims must return a list of gfsim\.Claim, was None"),
+        (
+            'gf.Claim("drift", "numerics", 0.0,',
+            "max(0.0,",
+            r"Parabola\.claims must return .*, was \['Claim', 'float64'\]",
+        ),
+    ],
+)
+def test_what_a_scenario_must_return_is_one_line(house, capsys, old, new, message):
+    mine = write_scenario(house, "mine.py", old, new)
+    if "max" in new:
+        (house / mine).write_text((house / mine).read_text().replace(', 1e-2, scale="absolute")', ")"))
+    assert main(["run", mine, "--json"]) == 2
+    assert re.search(f"^gfsim: {message}$", capsys.readouterr().err, re.MULTILINE)
+
+
+def test_a_figure_that_is_none_leaves_no_file(house, capsys):
+    script = house / "figures/unit_parabola.py"
+    script.write_text(script.read_text().replace("return fig", "return [fig, 3]"))
+    assert main(["run", "unit-parabola"]) == 2
+    assert re.search(
+        r"figure of .*unit_parabola\.py must return matplotlib figures or None, was int", capsys.readouterr().err
+    )
+    assert files_in(house) == ["figures/unit_parabola.py", "records/unit-parabola.nc"]
+
+
+def test_a_finished_run_leaves_the_checkpoints_of_other_configurations(house, capsys):
+    solve = """gf.simulate(
+            gf.GradientFlow(gf.Problem.from_loss(lambda x: x @ x, np.ones(1))), np.ones(1), float(self.points)
+        )
+        if self.slope == 3.0:
+            raise RuntimeError("a power cut")
+        x = np.linspace"""
+    mine = write_scenario(house, "mine.py", "x = np.linspace", solve)
+    assert main(["run", mine, "--slope", "3"]) == 3
+    left = list((house / "records/mine.unfinished").rglob("*.checkpoint"))
+    assert len(left) == 1
+    assert main(["run", mine, "--points", "5"]) == 0
+    assert list((house / "records/mine.unfinished").rglob("*.checkpoint")) == left
+    (house / mine).write_text((house / mine).read_text().replace("3.0", "4.0"))
+    assert main(["run", mine, "--slope", "3"]) == 1
+    assert not (house / "records/mine.unfinished").exists()
 
 
 def test_draw_repeats_byte_for_byte_without_solving(house, capsys):

@@ -30,6 +30,10 @@ def test_exact_laws_are_recovered():
     np.testing.assert_allclose([law.exponent, *law.interval], -2, rtol=1e-12)
     np.testing.assert_allclose(law.curve(law.at), 3 * np.exp(-2 * law.at), rtol=1e-12)
     np.testing.assert_allclose(law.band, np.stack([law.curve(law.at)] * 2), rtol=1e-12)
+    law = bootstrap_fit(x, 3 - 2 * np.log(x), group, "logarithmic")
+    np.testing.assert_allclose([law.exponent, *law.interval], -2, rtol=1e-12)
+    np.testing.assert_allclose(law.curve(law.at), 3 - 2 * np.log(law.at), rtol=1e-12)
+    np.testing.assert_allclose(law.band, np.stack([law.curve(law.at)] * 2), rtol=1e-12)
 
 
 def test_the_interval_covers_the_truth_as_often_as_it_says():
@@ -52,12 +56,15 @@ def test_the_band_holds_the_curve():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"y": [1.0, 2.0, -1.0, 3.0]}, "x and y of a power law must be positive and finite"),
-        ({"x": [0.0, 1.0, 0.0, 1.0]}, "x and y of a power law must be positive and finite"),
+        ({"y": [1.0, 2.0, -1.0, 3.0]}, "y of the power form must be positive and finite"),
+        ({"x": [0.0, 1.0, 0.0, 1.0]}, "x of the power form must be positive and finite"),
+        ({"y": [0.0, 1.0, 0.0, 1.0], "form": "exponential"}, "y of the exponential form must be positive and finite"),
+        ({"x": [0.0, 1.0, 0.0, 1.0], "form": "logarithmic"}, "x of the logarithmic form must be positive and finite"),
+        ({"y": [np.nan, 1.0, 0.0, 1.0], "form": "logarithmic"}, "y of the logarithmic form must be finite"),
         ({"x": [1.0, 1.0, 1.0, 1.0]}, "two different values each, had 1 and 2"),
         ({"group": [1, 1, 1, 1]}, "two different values each, had 2 and 1"),
         ({"group": [1, 1]}, "x, y and group must be 1-d of equal length"),
-        ({"form": "linear"}, "form must be power or exponential, was 'linear'"),
+        ({"form": "linear"}, "form must be one of power, exponential, logarithmic, was 'linear'"),
         ({"level": 1.0}, "level must lie between 0 and 1, was 1.0"),
     ],
 )
@@ -90,6 +97,18 @@ def test_fit_prints_a_table_and_draws(record, tmp_path, capsys):
     assert re.search(r"points 4 .* 0\.5 .*0\.6 .*0\.05 .*NO", capsys.readouterr().out)
 
 
+def test_a_field_may_be_fitted_against_a_variable_and_a_time_against_a_logarithm(record, tmp_path, capsys):
+    """Runs that differ in what is fitted are no groups of their own."""
+    arguments = ["fit", str(record), "--out", str(tmp_path), "--json"]
+    assert main([*arguments, "--x", "time", "--y", "height", "--predicted", "2"]) == 0
+    found = json.loads(capsys.readouterr().out)["laws"]
+    assert [law["group"] for law in found] == ["points 3", "points 4"]
+    assert main([*arguments, "--x", "height", "--y", "height", "--form", "logarithmic", "--predicted", "0"]) == 1
+    (law, _) = json.loads(capsys.readouterr().out)["laws"]
+    # The least-squares slope of 0.1, 1, 10 against their logarithms.
+    np.testing.assert_allclose(law["exponent"], 9.9 / (2 * np.log(10)), rtol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -97,7 +116,9 @@ def test_fit_prints_a_table_and_draws(record, tmp_path, capsys):
         (["RECORD", "--x", "hieght", "--y", "time"], "a variable of fit must be one number per run .* was 'hieght'"),
         (["RECORD", "--x", "height", "--y", "path"], "a variable of fit must be one number per run .* was 'path'"),
         (["RECORD", "--x", "height", "--y", "outcome"], "a variable of fit must .* was 'outcome'"),
-        (["RECORD", "--x", "pause", "--y", "time"], "x and y of a power law must be positive and finite, .*"),
+        (["RECORD", "--x", "pause", "--y", "time"], "x of the power form must be positive and finite, .*"),
+        (["RECORD", "--x", "height", "--y", "time", "--predicted", "nan"], "predicted must be a finite .*, was nan"),
+        (["RECORD", "--x", "height", "--y", "time", "--tolerance", "-1"], "tolerance must be positive .*, was -1.0"),
         (["RECORD", "--x", "height"], ".*--y.*"),
     ],
 )
