@@ -32,10 +32,16 @@ def hard_margin(inputs: Float[Array | np.ndarray, "n d"]) -> tuple[Float[np.ndar
     rough, _ = nnls(np.column_stack([x, np.ones(len(x))]).T, target)
     active = rough > 0
     multipliers = np.zeros(len(x))
-    # Equality on the active set gives what NNLS leaves to its tolerance.
-    multipliers[active] = np.linalg.lstsq(x[active] @ x[active].T, np.ones(active.sum()), rcond=None)[0]
+    # Equality on the active set gives what NNLS leaves to its tolerance. A constraint that is tight without a
+    # multiplier may have got one of the size of rounding, which comes out negative.
+    while np.any(active):
+        own = np.linalg.lstsq(x[active] @ x[active].T, np.ones(active.sum()), rcond=None)[0]
+        multipliers[:], multipliers[active] = 0.0, own
+        if np.all(own >= 0):
+            break
+        active &= multipliers > 0
     u = x.T @ multipliers
-    if not (np.all(x @ u > 1 - 1e-9) and np.all(multipliers >= 0)):
+    if not np.all(x @ u > 1 - 1e-9):
         raise ValueError("inputs must lie in an open half-space, did not")
     return u, multipliers
 

@@ -49,8 +49,8 @@ class FunctionObjective(AbstractObjective):
         return self.function(fill(self.template, theta))
 
     def log_loss(self, theta: Theta) -> Scalar:
-        """log 𝓛(θ); underflows with 𝓛."""
-        return jnp.log(self.loss(theta))
+        """log 𝓛(θ); underflows with 𝓛, and −∞ where 𝓛 ≤ 0, which is below every bound."""
+        return jnp.log(jnp.maximum(self.loss(theta), 0.0))
 
     def grad(self, theta: Theta) -> Theta:
         """∇𝓛(θ)."""

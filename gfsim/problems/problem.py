@@ -124,7 +124,7 @@ class Problem(eqx.Module):
 
     @eqx.filter_jit
     def log_loss(self, theta: Theta) -> Scalar:
-        """log 𝓛(θ), finite with its derivatives where 𝓛 itself underflows; from a function, log(loss)."""
+        """log 𝓛(θ), finite with its derivatives where 𝓛 itself underflows; from a function, log(loss), −∞ for 𝓛 ≤ 0."""
         return self.objective.log_loss(self._checked("theta", theta))
 
     @eqx.filter_jit

@@ -17,17 +17,22 @@ from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from importlib.metadata import version
 from pathlib import Path
-from types import FunctionType
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PyTree
+from jax.extend.core import Literal
+from jaxtyping import Array, Float, PyTree
 
 import gfsim
+from gfsim.dynamics.base import AbstractFlow
+from gfsim.dynamics.descent import AbstractDescent
 from gfsim.placement import is_spread, placed, placement
+from gfsim.simulation.compiled import Compiled, Fixed
+from gfsim.simulation.events import AbstractEvent, values
+from gfsim.types import Theta
 
 # Seconds between two writes: what a kill can cost.
 INTERVAL = 10.0
@@ -47,14 +52,62 @@ def checkpoints_in(folder: Path) -> Iterator[None]:
         _folder.reset(token)
 
 
-def fingerprint(*arguments: PyTree) -> str:
-    """A hash of everything that determines a run: structure, arrays, functions, and the versions that compute."""
+def fingerprint(
+    dynamics: AbstractFlow | AbstractDescent,
+    theta0: Float[Array | np.ndarray, "*members P"],
+    events: tuple[AbstractEvent, ...],
+    *arguments: PyTree,
+) -> str:
+    """A hash of everything that determines a run: structure, arrays, programs, and the versions that compute."""
     digest = hashlib.sha256()
     digest.update(_own_code())
     for package in ("jax", "jaxlib", "diffrax", "equinox"):
         digest.update(f"{package} {version(package)}\n".encode())
-    _digest(digest, arguments)
+    theta = jax.ShapeDtypeStruct(theta0.shape[-1:], theta0.dtype)
+    what = _flow_program if isinstance(dynamics, AbstractFlow) else _descent_program
+    _digest_program(digest, what.jaxpr(Fixed(dynamics, events), theta, jax.ShapeDtypeStruct((), float)))
+    _digest(digest, (dynamics, theta0, events, *arguments))
     return digest.hexdigest()
+
+
+# What a user's code computes is in its program, whatever it is written in: names, globals and calls say little.
+
+
+@Compiled
+def _flow_program(fixed: tuple[AbstractFlow, tuple[AbstractEvent, ...]], theta: Array, clock: Array) -> PyTree:
+    flow, events = fixed
+    state = flow.initial_state(theta)
+    velocity = flow.vector_field(clock, state)
+    energies = flow.potential(state), flow.dissipation(state, velocity)
+    return state, velocity, energies, flow.after_step(clock, state), _at(flow, events, flow.parameters(state))
+
+
+@Compiled
+def _descent_program(fixed: tuple[AbstractDescent, tuple[AbstractEvent, ...]], theta: Array, clock: Array) -> PyTree:
+    descent, events = fixed
+    state = descent.init(theta)
+    return state, descent.step(clock.astype(int), state), _at(descent, events, descent.parameters(state))
+
+
+def _at(dynamics: AbstractFlow | AbstractDescent, events: tuple[AbstractEvent, ...], theta: Theta) -> PyTree:
+    return theta, values(events, dynamics.problem, theta)
+
+
+def _digest_program(digest: Any, program: Any) -> None:
+    """The text of a jaxpr, which leaves constants out or shortens them, and its constants."""
+    digest.update(_text(str(program)))
+    _digest_constants(digest, program)
+
+
+def _digest_constants(digest: Any, program: Any) -> None:
+    for constant in getattr(program, "consts", ()):
+        _digest(digest, constant)
+    jaxpr = getattr(program, "jaxpr", program)
+    for equation in jaxpr.eqns:
+        _digest(digest, [x.val for x in equation.invars if isinstance(x, Literal)])
+        for part in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda x: hasattr(x, "eqns")):
+            if hasattr(part, "eqns"):
+                _digest_constants(digest, part)
 
 
 @functools.cache
@@ -76,10 +129,6 @@ def _digest(digest: Any, tree: PyTree) -> None:
             array = np.asarray(leaf)
             digest.update(f"{array.dtype} {array.shape}\n".encode())
             digest.update(np.ascontiguousarray(array).tobytes())
-        elif isinstance(leaf, FunctionType):
-            # Two lambdas share a name; what they do is in their code and in what they closed over.
-            digest.update(_text(leaf.__qualname__, leaf.__code__.co_consts, leaf.__defaults__) + leaf.__code__.co_code)
-            _digest(digest, [cell.cell_contents for cell in leaf.__closure__ or ()])
         else:
             digest.update(_text(leaf))
 
@@ -94,12 +143,19 @@ def _where(stored: Any, like: Any) -> Any:
 
 
 class Checkpoint:
-    """The file of the run that `arguments` determine.
+    """The file of the run that dynamics, start, events and `arguments` determine.
 
     `path` None takes the folder of `checkpoints_in`, where there is one, or keeps nothing.
     """
 
-    def __init__(self, path: str | os.PathLike | None, *arguments: PyTree):
+    def __init__(
+        self,
+        path: str | os.PathLike | None,
+        dynamics: AbstractFlow | AbstractDescent,
+        theta0: Float[Array | np.ndarray, "*members P"],
+        events: tuple[AbstractEvent, ...],
+        *arguments: PyTree,
+    ):
         if path is not None and not isinstance(path, str | os.PathLike):
             raise TypeError(f"checkpoint must be the path of a file, was {path!r}")
         if path is not None and Path(path).is_dir():
@@ -113,7 +169,7 @@ class Checkpoint:
                     f"{jax.process_count()} processes"
                 )
             # Reading versions and hashing arguments takes longer than a short run.
-            self._identity = fingerprint(*arguments)
+            self._identity = fingerprint(dynamics, theta0, events, *arguments)
         if self._path is None and folder is not None:
             self._path = folder / (self._identity[:32] + SUFFIX)
         self._written = time.monotonic()

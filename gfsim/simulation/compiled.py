@@ -66,6 +66,10 @@ class Compiled:
         """What the result would be, without computing it."""
         return self._program.eval_shape(fixed.static, fixed.arrays, *arguments)
 
+    def jaxpr(self, fixed: Fixed, *arguments: Any) -> Any:
+        """The program for these arguments as JAX traced it."""
+        return self._program.trace(fixed.static, fixed.arrays, *arguments).jaxpr
+
     def lower(self, fixed: Fixed, *arguments: Any) -> Any:
         """The program for these arguments, before it is compiled."""
         return self._program.lower(fixed.static, fixed.arrays, *arguments)

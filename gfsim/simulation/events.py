@@ -108,7 +108,7 @@ def norm_reaches(r: float) -> AbstractEvent:
 
 
 def loss_below(l: float) -> AbstractEvent:
-    """L(θ) ≤ l. Raises TypeError or ValueError unless l is a positive finite number."""
+    """L(θ) ≤ l, also where L becomes negative. Raises TypeError or ValueError unless l is a positive finite number."""
     return _LogLossBelow(Outcome.loss_below, jax.device_put(np.log(_positive("l", l))))
 
 

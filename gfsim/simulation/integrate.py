@@ -39,6 +39,9 @@ from gfsim.simulation.step_control import first_step, next_step
 from gfsim.solvers.base import AbstractFlowSolver
 from gfsim.types import Scalar
 
+# Energies below this have no digits left.
+_LEAST_ENERGY = 1e-290
+
 
 def flow_state(y: Carried) -> PyTree:
     """The part of the integrated variables that makes a problem stiff."""
@@ -150,8 +153,9 @@ def attempt(
     assert error is not None
     y = Carried(flow.after_step(target, y.state), y.dissipated)
     ratio = motion.tolerance.ratio(error.state, motion.y.state, y.state)
-    energy_tolerance = motion.tolerance.rtol * (motion.energy_scale + y.dissipated)
-    ratio = jnp.maximum(ratio, jnp.abs(error.dissipated) / jnp.where(energy_tolerance > 0, energy_tolerance, jnp.inf))
+    # A move by no more than atol, such as rounding at a minimum, dissipates atol²/step.
+    energy_tolerance = motion.tolerance.rtol * (motion.energy_scale + y.dissipated) + motion.tolerance.atol**2 / step
+    ratio = jnp.maximum(ratio, jnp.abs(error.dissipated) / jnp.maximum(energy_tolerance, _LEAST_ENERGY))
     finite = jnp.isfinite(ratio) & jnp.isfinite(optx.two_norm(y)) & (result == dfx.RESULTS.successful)
     ratio = jnp.where(finite, ratio, jnp.inf)
     good = ratio <= 1.0

@@ -303,7 +303,8 @@ class Run:
         if isinstance(self.solver, RKC):
             decay = self._typical(on_host(self.motion.solver_state.radius))
         elif isinstance(self.solver, Explicit) and (felt := self._felt()) < SUSPECT * self.solver.stability_limit:
-            decay = self._typical(felt / step)
+            # Before its first step a run has felt nothing.
+            decay = self._typical(felt / np.maximum(step, np.finfo(float).tiny))
         else:
             decay = self._measured_decay()
         changed = self._chooser.look(

@@ -1,6 +1,7 @@
 """One run: dynamics and a start in, trajectory out."""
 
 import os
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -31,6 +32,8 @@ from gfsim.simulation.trajectory import OWN_NAMES, Trajectory
 
 # Below this a step's error is rounding.
 SMALLEST_RTOL = 1e-14
+# A start whose largest entry is below this has local errors whose squares underflow.
+SMALLEST_START = 1e-130
 
 
 def simulate(
@@ -62,7 +65,8 @@ def simulate(
     - `until`: an event of `gfsim.events`, or several joined with `|`; one true at the start ends the run there.
     - `solver`: a diffrax solver with an error estimate; None chooses by measured stiffness, during the run too. Like
       `rtol` and `atol` it is for flows alone.
-    - `rtol`, `atol`: a step's error must satisfy ‖e‖₂ ≤ atol + rtol·‖state‖₂; atol is 1e-3·rtol·‖theta0‖₂ by default.
+    - `rtol`, `atol`: a step's error must satisfy ‖e‖₂ ≤ atol + rtol·‖state‖₂; atol is 1e-3·rtol·‖theta0‖₂ by default,
+      and must be positive for a start at 0.
     - `max_steps`: attempted steps, rejected ones included, after which the run ends with that outcome.
     - `progress`: show a meter in log time on stderr.
     - `checkpoint`: a file that keeps the run's state every ten seconds and at its end. The same call resumes from it
@@ -91,7 +95,7 @@ def simulate(
     observers = _checked_observers(observe, dynamics.problem)
     began = time.perf_counter()
 
-    kept = Checkpoint(checkpoint, dynamics, start, t1, save, events, solver, rtol, atol, max_steps)
+    kept = Checkpoint(checkpoint, dynamics, start, events, t1, save, solver, rtol, atol, max_steps)
     meter = LogTimeMeter(float(t1), progress)
     if isinstance(dynamics, AbstractDescent):
         if solver is not None:
@@ -110,7 +114,7 @@ def simulate(
     used = run.used if solver is None else []
 
     def companion(trajectory: Trajectory) -> Trajectory:
-        return _solve_at_rows(dynamics, start, trajectory, save, tolerance, solver, used, max_steps)
+        return _solve_at_rows(dynamics, start, trajectory, save, tolerance, solver, used)
 
     return assembled(run, observers, began, companion)
 
@@ -123,9 +127,8 @@ def _solve_at_rows(
     tolerance: Tolerance,
     solver: dfx.AbstractSolver | None,
     used: Sequence[tuple[float, str]],
-    max_steps: int,
 ) -> Trajectory:
-    """The same flow at a tenth of the tolerance, kept at the rows of `trajectory`."""
+    """The same flow at a tenth of the tolerance, kept at the rows of `trajectory`, in as many steps as it takes."""
     began = time.perf_counter()
     rtol = np.maximum(tolerance.rtol / 10, SMALLEST_RTOL)
     closer = Tolerance(np.asarray(rtol), np.asarray(tolerance.atol * (rtol / tolerance.rtol)))
@@ -136,8 +139,8 @@ def _solve_at_rows(
         # The steps of the run, as times given.
         save = SaveAt(np.asarray(trajectory.t))
     run = Run(flow, start, ends, save, (), closer, solver, used)
-    kept = Checkpoint(None, flow, start, ends, save, closer, solver, max_steps)
-    run.go(max_steps, LogTimeMeter(float(np.max(ends)), shown=False), kept)
+    kept = Checkpoint(None, flow, start, (), ends, save, closer, solver)
+    run.go(sys.maxsize, LogTimeMeter(float(np.max(ends)), shown=False), kept)
     return assembled(run, {}, began, None)
 
 
@@ -148,6 +151,8 @@ def _tolerance(theta0: Float[Array | np.ndarray, "*members P"], rtol: float, ato
         absolute = 1e-3 * rtol * np.where(size > 0, size, 1e-6)
     else:
         absolute = np.full(theta0.shape[:-1], float(atol))
+        if atol == 0 and np.any(~np.any(on_host(theta0), axis=-1)):
+            raise ValueError("atol must be positive where theta0 is 0, was 0")
     return Tolerance(np.asarray(rtol, float), np.asarray(absolute, float))
 
 
@@ -166,6 +171,10 @@ def _checked_start(problem: Problem, theta0: Any) -> Float[Array | np.ndarray, "
         raise ValueError(f"theta0 must have shape ({problem.size},) or (B, {problem.size}), was {values.shape}")
     if not np.all(np.isfinite(values)):
         raise ValueError("theta0 must be finite, held NaN or infinity")
+    largest = np.max(np.abs(values), axis=-1)
+    if np.any(lost := (largest > 0) & (largest < SMALLEST_START)):
+        found = np.atleast_1d(largest)[np.atleast_1d(lost)][0]
+        raise ValueError(f"theta0 must be 0 or have an entry of {SMALLEST_START:g} or more, was {found:.3g} at most")
     where = placement(theta0)
     return values if where is None else placed(values, where)
 

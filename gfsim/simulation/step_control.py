@@ -45,7 +45,8 @@ def next_step(
     errors predicts [Gustafsson 1994; the rule of RKC, Sommeijer, Shampine & Verwer 1998]. `last_step` = 0 where there
     is no accepted predecessor.
     """
-    error = jnp.maximum(error, 1e-12)
+    # Where nothing moves no step errs; a trend between two such errors would be one between zeros.
+    error, last_error = jnp.maximum(error, 1e-12), jnp.maximum(last_error, 1e-12)
     plain = SAFETY * error ** (-1 / order)
     known = last_step > 0
     trend = plain * step / jnp.where(known, last_step, 1.0) * (last_error / error) ** (1 / order)

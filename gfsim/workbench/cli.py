@@ -1,7 +1,7 @@
 """The command `gfsim`. It parses before JAX is imported.
 
-Exit codes: 0 all claims hold (and the installation is sound), 1 a claim fails (or it is not), 2 bad input, 3 an error in
-a scenario's or a figure's own code, with its traceback.
+Exit codes: 0 all claims hold (and the installation is sound), 1 a claim fails (or it is not), 2 bad input, 3 an error
+in a scenario's or a figure's own code, with its traceback.
 """
 
 import contextlib

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import quadprog
+from scipy.optimize import linprog
 
 from gfsim.landscape import hard_margin, kkt_residual, kronecker_split, max_margin_polish, one_neuron_kkt, split_neuron
 from gfsim.problems import Dataset, Problem, losses
@@ -32,6 +33,26 @@ def test_hard_margin_against_quadprog():
     np.testing.assert_allclose(u, solution[0], rtol=1e-10)
     np.testing.assert_allclose(multipliers, solution[4], atol=1e-10)
     np.testing.assert_allclose((x @ u)[multipliers > 0], 1, rtol=1e-14)
+
+
+def test_hard_margin_where_constraints_are_tight_without_a_multiplier():
+    """Points of a lattice: separable where linear programming says so, and then a KKT point."""
+    np.testing.assert_allclose(hard_margin(np.array([[-2.0, -2.0], [0.0, -2.0]]))[0], [0, -0.5], atol=1e-15)
+    random, separable = np.random.default_rng(0), 0
+    for _ in range(300):
+        x = random.integers(-2, 3, (random.integers(2, 6), 2)).astype(float)
+        feasible = linprog(np.zeros(2), -x, -np.ones(len(x)), bounds=(None, None)).status == 0
+        separable += feasible
+        if not feasible:
+            with pytest.raises(ValueError, match="open half-space"):
+                hard_margin(x)
+            continue
+        u, multipliers = hard_margin(x)
+        np.testing.assert_allclose(x.T @ multipliers, u, atol=1e-12)
+        np.testing.assert_allclose(multipliers * (x @ u - 1), 0, atol=1e-12)
+        assert np.min(x @ u) > 1 - 1e-12
+        assert np.min(multipliers) >= 0
+    assert 50 < separable < 250
 
 
 @pytest.mark.parametrize(("p", "n"), [(1, 20), (2, 10), (3, 20)])

@@ -1,6 +1,7 @@
 """Runs killed at any moment and started again are bit-identical to undisturbed ones."""
 
 import contextlib
+import functools
 import signal
 import subprocess
 import sys
@@ -217,12 +218,76 @@ def test_the_checkpoint_of_another_run_is_refused(tmp_path):
         stiff(checkpoint=path, rtol=1e-7)
 
 
-def test_fingerprints_see_data_functions_and_closures():
-    def problem(scale):
-        return gf.Problem.from_loss(lambda x: scale * jnp.sum(x**2), jnp.ones(3))
+SCALE = 1.0
 
-    assert fingerprint(problem(1.0)) == fingerprint(problem(1.0))
-    assert fingerprint(problem(1.0)) != fingerprint(problem(2.0))
-    other = gf.Problem.from_loss(lambda x: jnp.sum(jnp.cos(x)), jnp.ones(3))
-    assert fingerprint(problem(1.0)) != fingerprint(other)
-    assert fingerprint(gf.log_spaced(1, 10, 5)) != fingerprint(gf.log_spaced(1, 11, 5))
+
+def jitted(scale):
+    return jax.jit(lambda x: scale * jnp.sum(x**2))
+
+
+def partial_of(middle):
+    # Long arrays are shortened where they are printed.
+    constants = np.zeros(2000)
+    constants[1000] = middle
+    return functools.partial(lambda c, x: jnp.sum(c * jnp.sum(x**2)), constants)
+
+
+def with_helper(name):
+    return lambda x: jnp.sum(getattr(jnp, name)(x))
+
+
+def keyword_default(scale):
+    def loss(x, *, c=scale):
+        return c * jnp.sum(x**2)
+
+    return loss
+
+
+def print_of(loss, *events, save=None):
+    problem = gf.Problem.from_loss(loss, jnp.ones(3))
+    return fingerprint(gf.GradientFlow(problem), problem.theta, events, save)
+
+
+@pytest.mark.parametrize(
+    ("make", "values"),
+    [
+        (lambda scale: lambda x: scale * jnp.sum(x**2), (1.0, 2.0)),
+        (lambda scale: lambda x: jnp.sum(jnp.array([scale, 1.0, 1.0]) * x**2), (1.0, 2.0)),
+        (jitted, (1.0, 2.0)),
+        (partial_of, (0.0, 1.0)),
+        (with_helper, ("sin", "cos")),
+        (keyword_default, (1.0, 2.0)),
+        (lambda which: (lambda x: jnp.sum(jnp.sin(x))) if which else (lambda x: jnp.sum(jnp.cos(x))), (True, False)),
+    ],
+)
+def test_fingerprints_see_what_a_loss_computes(make, values):
+    first, second = values
+    assert print_of(make(first)) == print_of(make(first))
+    assert print_of(make(first)) != print_of(make(second))
+
+
+def test_fingerprints_see_globals_arguments_and_starts(monkeypatch):
+    before = print_of(lambda x: SCALE * jnp.sum(x**2))
+    monkeypatch.setattr(sys.modules[__name__], "SCALE", 3.0)
+    assert print_of(lambda x: SCALE * jnp.sum(x**2)) != before
+    loss = jitted(1.0)
+    prints = [
+        print_of(loss),
+        print_of(loss, gf.events.norm_reaches(1.0)),
+        print_of(loss, gf.events.norm_reaches(2.0)),
+        print_of(loss, save=gf.log_spaced(1, 10, 5)),
+        print_of(loss, save=gf.log_spaced(1, 11, 5)),
+    ]
+    assert len(set(prints)) == len(prints)
+
+
+def test_the_checkpoint_of_another_loss_is_refused(tmp_path):
+    path = tmp_path / "run.checkpoint"
+
+    def run(loss):
+        problem = gf.Problem.from_loss(loss, jnp.ones(2))
+        return gf.simulate(gf.GradientFlow(problem), problem.theta, 5.0, checkpoint=path)
+
+    run(lambda p: jnp.sum(jnp.sin(p)))
+    with pytest.raises(ValueError, match="checkpoint must belong to this run"):
+        run(lambda p: jnp.sum(jnp.cos(p)))

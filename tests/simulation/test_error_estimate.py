@@ -2,6 +2,7 @@
 
 import diffrax as dfx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -68,3 +69,26 @@ def test_the_estimate_allows_for_the_error_of_its_companion():
     true = np.linalg.norm(np.asarray(run.theta[-1]) - np.exp(-3.0 * np.array([1.0, 1e3])))
     assert run.error_estimate is not None
     assert run.error_estimate[-1] == pytest.approx(true, rel=0.05)
+
+
+@pytest.mark.parametrize("save", [None, gf.linear_spaced(0, 10, 101)])
+def test_the_companion_takes_the_steps_that_it_needs(save):
+    """A run out of steps is compared with its companion at the same times."""
+    rates = jnp.array([1.0, 3.0])
+    flow = gf.GradientFlow(gf.Problem.from_loss(lambda x: 0.5 * jnp.sum(rates * x**2), jnp.ones(2)))
+    run = gf.simulate(flow, np.ones(2), 10.0, save=save, max_steps=10)
+    assert run.outcome == "max_steps"
+    true = np.linalg.norm(np.asarray(run.theta) - np.exp(-run.t[:, None] * np.array([1.0, 3.0])), axis=1)
+    assert run.error_estimate is not None
+    assert run.error_estimate[-1] == pytest.approx(true[-1], rel=0.5)
+
+
+def test_past_the_companions_blow_up_there_is_no_estimate():
+    """θ' = θ³ from 1 blows up at t = ½; from 0.1 it does not by then."""
+    flow = gf.GradientFlow(gf.Problem.from_loss(lambda x: -jnp.sum(x**4) / 4, jnp.ones(1)))
+    run = gf.simulate(flow, np.array([[1.0], [0.1]]), 1.0, save=gf.linear_spaced(0, 1, 11))
+    assert [str(outcome) for outcome in run.outcome] == ["diverged", "reached_end"]
+    estimate, far = run.error_estimate, run.t[0] > 0.499
+    assert estimate is not None
+    assert not np.any(np.isnan(estimate[0][~far]))
+    assert not np.any(np.isnan(estimate[1]))

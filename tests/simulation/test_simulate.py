@@ -206,6 +206,51 @@ def test_sliding_on_a_kink_ends_as_stalled_or_says_max_steps():
     assert abs(float(trajectory.theta[-1, 0])) < 1e-3
 
 
+@pytest.mark.parametrize("solver", [None, dfx.Dopri8(), dfx.Kvaerno5(), RKC(), BDF()])
+def test_what_rests_reaches_the_end_in_a_few_steps(solver):
+    """At a minimum, where L = 0 too, and behind a dead ReLU no step errs: steps grow until the end is reached."""
+    minimum = gf.Problem.from_loss(lambda p: jnp.sum((p - 1) ** 2), jnp.ones(2))
+    trajectory = gf.simulate(gf.GradientFlow(minimum), jnp.ones(2), 1e3, solver=solver, max_steps=100)
+    assert trajectory.outcome == "reached_end"
+    np.testing.assert_allclose(trajectory.theta[-1], 1, rtol=1e-14)
+    dead = gf.Problem.from_loss(lambda p: jnp.sum(jax.nn.relu(p)), jnp.ones(1))
+    for start in (-0.3, 0.3):
+        trajectory = gf.simulate(gf.GradientFlow(dead), jnp.array([start]), 1e3, solver=solver, max_steps=300)
+        assert trajectory.outcome == "reached_end"
+        np.testing.assert_allclose(trajectory.theta[-1], min(start, 0.0), atol=1e-6)
+
+
+def test_a_member_that_rests_does_not_hold_up_the_others():
+    problem = gf.Problem.from_loss(lambda p: jnp.sum((p - 1) ** 2), jnp.ones(2))
+    trajectory = gf.simulate(gf.GradientFlow(problem), jnp.array([[1.0, 1.0], [3.0, 0.0]]), 10.0, max_steps=300)
+    assert [str(outcome) for outcome in trajectory.outcome] == ["reached_end", "reached_end"]
+
+
+def test_starts_that_float64_cannot_follow_are_refused_and_those_it_can_are_followed():
+    """θ' = θ: the relative error is the same at any size whose squares are numbers."""
+    problem = gf.Problem.from_loss(lambda p: -0.5 * jnp.sum(p**2), jnp.ones(2))
+    for size in (1e-100, 1.0, 1e60):
+        trajectory = gf.simulate(gf.GradientFlow(problem), size * jnp.ones(2), 3.0)
+        np.testing.assert_allclose(np.asarray(trajectory.theta[-1]) / size, np.exp(3.0), rtol=1e-5)
+    with pytest.raises(ValueError, match="theta0 must be 0 or have an entry of 1e-130 or more, was 1e-150 at most"):
+        gf.simulate(gf.GradientFlow(problem), 1e-150 * jnp.ones(2), 3.0)
+    with pytest.raises(ValueError, match="atol must be positive where theta0 is 0, was 0"):
+        gf.simulate(gf.GradientFlow(problem), jnp.zeros(2), 3.0, atol=0.0)
+
+
+@pytest.mark.parametrize("rtol", [1e-2, 1e-4, 1e-6, 1e-9])
+def test_loss_below_is_met_where_the_loss_becomes_negative(rtol):
+    """L = ½‖θ‖² − 1 = ½ at e^{−2t}·10 = 3, however long the step that passes it."""
+    problem = gf.Problem.from_loss(lambda p: 0.5 * jnp.sum(p**2) - 1.0, jnp.array([3.0, 1.0]))
+    until = gf.events.loss_below(0.5)
+    trajectory = gf.simulate(gf.GradientFlow(problem), problem.theta, 10.0, until=until, rtol=rtol)
+    assert trajectory.outcome is gf.Outcome.loss_below
+    np.testing.assert_allclose(trajectory.t[-1], 0.5 * np.log(10 / 3), rtol=10 * rtol)
+    trajectory = gf.simulate(gf.GradientFlow(problem), jnp.array([0.1, 0.1]), 10.0, until=until, rtol=rtol)
+    assert trajectory.outcome is gf.Outcome.loss_below
+    assert trajectory.t[-1] == 0
+
+
 def test_max_steps(systems):
     system = systems["stiff quadratic"]
     trajectory = gf.simulate(gf.GradientFlow(system.problem), system.start, system.t1, solver=dfx.Tsit5(), max_steps=50)
