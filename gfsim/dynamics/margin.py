@@ -49,7 +49,8 @@ class MarginFlow(AbstractFlow):
     For any other network κ = 1 (dσ = 𝓛 dt) up to the first step's end at which every sample has a positive margin, and
     κ = c·ρ/‖g‖ from there on (c·dσ is the length ‖dθ‖ in units of ρ), c such that κ is continuous.
 
-    log t is the sum of ∫exp(log dt/dσ) dσ over the steps, the exponent being a cubic Hermite interpolant. The
+    log t is the sum of ∫exp(log dt/dσ) dσ over the steps, the exponent being a cubic Hermite interpolant: t is good to
+    1e-7 to 1e-6 relative at tolerances of 1e-6 to 1e-9, and longer steps of a higher order make it no better. The
     potential is log 𝓛, whose dissipation is κ‖g‖². Directions are meaningful while rtol·|log 𝓛| is below about 0.05:
     log 𝓛 = −1e6 wants rtol ≤ 5e-8.
 

@@ -17,15 +17,16 @@ MINIMUM, SADDLE, MAXIMUM, DEGENERATE = "minimum", "saddle", "maximum", "degenera
 # Of a field that is not known to descend anything.
 SINK, SOURCE, CENTRE = "sink", "source", "centre"
 ATTRACTING = (MINIMUM, SINK)
-# ‖∇L‖ of a point that is drawn.
+# ‖∇L‖ of a point that is drawn, or, where L is large, the share of its median: a gradient's rounding grows with L.
 CRITICAL = 1e-10
 # Of the typical speed per side: an eigenvalue below this has no sign that a drawing could show.
 _FLAT = 1e-6
 # Distances, of the drawing's side: points nearer than this are one; starts of a separatrix lie so far from the saddle.
 _SAME, _OFF = 1e-5, 1e-3
 _STARTS, _CURVE_ROWS, _NEWTON_STEPS = 1 / 16, 400, 40
-# At a kink the derivative changes by more than this share over so short a way; sides on no axis see more of it.
-_BESIDE, _JUMP, _GENERIC = 1e-6, 1e-3, 0.3
+# At a kink the derivative changes by more than this share over so short a way; sides on no axis see more of it. The
+# velocity jumps where it is more than this factor larger there than the derivative allows.
+_BESIDE, _JUMP, _GENERIC, _ALLOWED = 1e-6, 1e-3, 0.3, 10.0
 
 
 class Equilibria(NamedTuple):
@@ -45,21 +46,25 @@ class Equilibria(NamedTuple):
 def equilibria(surface: AbstractSurface, speed: float) -> Equilibria:
     """Equilibria on the drawn part, by `zero_near` from an even lattice of 256 or more starts.
 
-    Kept are zeros of the full velocity, ‖∇L‖ < 1e-10: of a plane through θ-space those of the plane's own field that
-    are no critical points of L are left out. A point is a minimum where all eigenvalues of the velocity's derivative
-    have negative real parts, a maximum where all have positive ones, a saddle where both occur, and degenerate
-    otherwise. At a kink, where the derivative jumps, it is what those on eight sides agree on, and else degenerate. Of
-    a field that is not known to descend a function the first two are called sink and source, and a point with imaginary
-    eigenvalues a centre. Degenerate points are continued along the null direction of the surface's own field; where
-    that leads on, they are drawn as the curve.
+    Kept are zeros of the full velocity, ‖∇L‖ < 1e-10, or 1e-10 of its median where that is above 1: of a plane through
+    θ-space those of the plane's own field that are no critical points of L are left out. A point is a minimum where all
+    eigenvalues of the velocity's derivative have negative real parts, a maximum where all have positive ones, a saddle
+    where both occur, and degenerate otherwise. At a kink, where the derivative jumps, it is what those on eight sides
+    agree on, and else degenerate; where the velocity itself jumps, which automatic differentiation may call zero there,
+    nothing is at rest. Regions without motion, such as those of a dead ReLU, have no points, and their rims only those
+    that are isolated from outside. Of a field that is not known to descend a function the first two are called sink and
+    source, and a point with imaginary eigenvalues a centre. Degenerate points are continued along the null direction of
+    the surface's own field; where that leads on, they are drawn as the curve.
 
     An eigenvalue is zero below 1e-6 of `speed` per side of the drawing.
     """
     # The sphere is larger than the unit square, and is searched as finely for its size.
     starts = jnp.asarray(surface.lattice(_STARTS if surface.lattice(1.0).shape[1] == 2 else 3 * _STARTS))
-    found, sizes, norms, still = (np.asarray(x) for x in _zeros(surface, starts))
+    found, sizes, norms, before, still = (np.asarray(x) for x in _zeros(surface, starts))
+    moving = before[np.isfinite(before) & (before > 0)]
+    critical = CRITICAL * max(1.0, np.median(moving) if moving.size else 0.0)
     # A start that is at rest already lies in a region without motion, such as that of a dead ReLU.
-    kept = (sizes <= 1e-10 * speed) & (norms < CRITICAL) & ~still & np.asarray(surface.inside(jnp.asarray(found)))
+    kept = (sizes <= 1e-10 * speed) & (norms < critical) & ~still & np.asarray(surface.inside(jnp.asarray(found)))
     points, kinds, residuals = [], [], []
     curves: list[Points] = []
     sides: list[np.ndarray] = []
@@ -69,8 +74,10 @@ def equilibria(surface: AbstractSurface, speed: float) -> Equilibria:
         if _on(z, curves):
             continue
         kind = _kind(surface, z, speed)
+        if kind is None:
+            continue
         if kind == DEGENERATE:
-            curve, side = _continued(surface, z, speed)
+            curve, side = _continued(surface, z, speed, critical)
             if len(curve) > 3:
                 curves.append(curve)
                 sides.append(side)
@@ -123,45 +130,58 @@ def _on(z: np.ndarray, curves: list[Points]) -> bool:
     return any(np.min(np.linalg.norm(curve - z, axis=1)) < 2 * STEP for curve in curves)
 
 
-def _kind(surface: AbstractSurface, z: np.ndarray, speed: float) -> str:
-    here, *beside = np.asarray(_jacobians(surface, jnp.asarray(z)))
+def _kind(surface: AbstractSurface, z: np.ndarray, speed: float) -> str | None:
+    """The type of a zero of the field; None where it is not at rest from all sides, or where a whole region is."""
+    velocities, (here, *beside) = (np.asarray(x) for x in _sides(surface, jnp.asarray(z)))
     # What no rotation changes: on the sphere each is written in a basis of its own.
     sizes = np.array([(np.trace(jacobian), np.linalg.norm(jacobian)) for jacobian in (here, *beside)])
+    fastest = np.max(np.linalg.norm(velocities, axis=1))
+    if fastest == 0 or fastest > _ALLOWED * _BESIDE * max(speed, sizes[:, 1].max()):
+        return None
     jumps = np.ptp(sizes, axis=0).max() > _JUMP * max(speed, np.abs(sizes).max())
-    kinds = {_type(jacobian, speed, surface.descends) for jacobian in (beside if jumps else [here])}
+    still = [
+        not velocity.any() and not jacobian.any() for velocity, jacobian in zip(velocities[1:], beside, strict=True)
+    ]
+    if any(still):
+        # At the rim of a region: so near to it, what vanishes along the rim has not quite vanished.
+        moving = [jacobian for jacobian, rests in zip(beside, still, strict=True) if not rests]
+        types = {_type(own, max(_FLAT * speed, _JUMP * np.linalg.norm(own)), surface.descends) for own in moving}
+        return None if DEGENERATE in types else DEGENERATE
+    kinds = {_type(jacobian, _FLAT * speed, surface.descends) for jacobian in (beside if jumps else [here])}
     return kinds.pop() if len(kinds) == 1 else DEGENERATE
 
 
-def _type(jacobian: np.ndarray, speed: float, descends: bool) -> str:
+def _type(jacobian: np.ndarray, flat: float, descends: bool) -> str:
+    """What the eigenvalues say, those below `flat` counting as zero."""
     symmetric = np.allclose(jacobian, jacobian.T)
     values = np.linalg.eigvalsh(jacobian) if symmetric else np.linalg.eigvals(jacobian)
-    plus, minus, zero = count_signs(np.where(np.abs(values.real) > _FLAT * speed, values.real, 0.0))
+    plus, minus, zero = count_signs(np.where(np.abs(values.real) > flat, values.real, 0.0))
     if plus and minus:
         return SADDLE
     if zero:
-        return CENTRE if not descends and np.abs(values).min() > _FLAT * speed else DEGENERATE
+        return CENTRE if not descends and np.abs(values).min() > flat else DEGENERATE
     if descends:
         return MAXIMUM if plus else MINIMUM
     return SOURCE if plus else SINK
 
 
 @eqx.filter_jit
-def _zeros(surface: AbstractSurface, starts: Array) -> tuple[Array, Array, Array, Array]:
-    def one(start: Point) -> tuple[Array, Array, Array, Array]:
+def _zeros(surface: AbstractSurface, starts: Array) -> tuple[Array, Array, Array, Array, Array]:
+    def one(start: Point) -> tuple[Array, Array, Array, Array, Array]:
         found, size = zero_near(surface.balance, start, _NEWTON_STEPS)
         still = jnp.all(surface.velocity(start) == 0)
-        return found, size, surface.gradient_norm(found), still
+        return found, size, surface.gradient_norm(found), surface.gradient_norm(start), still
 
     return jax.lax.map(one, starts, batch_size=64)
 
 
 @eqx.filter_jit
-def _jacobians(surface: AbstractSurface, z: Point) -> Float[Array, "sides P P"]:
-    """At the point and on eight sides of it."""
+def _sides(surface: AbstractSurface, z: Point) -> tuple[Float[Array, "sides m"], Float[Array, "sides P P"]]:
+    """Velocity and its derivative at the point and on eight sides of it."""
     angles = jnp.arange(8.0) * jnp.pi / 4 + _GENERIC
     around = jnp.stack([jnp.cos(angles), jnp.sin(angles)], axis=1) @ surface.tangents(z)
     beside = _BESIDE * jnp.concatenate([jnp.zeros((1, z.size)), around])
-    return jax.lax.map(lambda offset: surface.jacobian(z + offset), beside)
+    return jax.lax.map(lambda offset: (surface.velocity(z + offset), surface.jacobian(z + offset)), beside)
 
 
 @eqx.filter_jit
@@ -169,9 +189,9 @@ def _inner(surface: AbstractSurface, z: Point) -> Array:
     return jax.jacfwd(surface.balance)(z)
 
 
-def _continued(surface: AbstractSurface, z: np.ndarray, speed: float) -> tuple[Points, np.ndarray]:
+def _continued(surface: AbstractSurface, z: np.ndarray, speed: float, critical: float) -> tuple[Points, np.ndarray]:
     """The curve of equilibria through a degenerate one, both ways, and which of its rows attract."""
-    rows, good, slopes = (np.asarray(x) for x in _trace(surface, jnp.asarray(z), jnp.asarray(speed)))
+    rows, good, slopes = (np.asarray(x) for x in _trace(surface, *map(jnp.asarray, (z, speed, critical))))
     halves = []
     for way in range(2):
         count = int(np.argmin(good[way])) if not good[way].all() else len(good[way])
@@ -187,7 +207,7 @@ def _continued(surface: AbstractSurface, z: np.ndarray, speed: float) -> tuple[P
 
 
 @eqx.filter_jit
-def _trace(surface: AbstractSurface, z: Point, speed: Array) -> tuple[Array, Array, Array]:
+def _trace(surface: AbstractSurface, z: Point, speed: Array, critical: Array) -> tuple[Array, Array, Array]:
     """Steps of length `STEP` along the null direction, each taken back to the curve; (way, row, …)."""
 
     def tangential(z: Point) -> tuple[Array, Array]:
@@ -215,7 +235,7 @@ def _trace(surface: AbstractSurface, z: Point, speed: Array) -> tuple[Array, Arr
         length = jnp.linalg.norm(moved - z)
         good = (
             (jnp.linalg.norm(surface.balance(moved)) < 1e-10 * speed)
-            & (surface.gradient_norm(moved) < CRITICAL)
+            & (surface.gradient_norm(moved) < critical)
             & (values[1] < _FLAT * speed)
             & (values[0] > _FLAT * speed)
             & (length > 0.5 * STEP)

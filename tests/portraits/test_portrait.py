@@ -163,6 +163,48 @@ def test_a_kink_is_what_its_sides_agree_on(function, height, kind):
     assert found.kind == [kind]
 
 
+def rectified(x, targets):
+    """One ReLU neuron a·max(±w, 0) on the inputs ±1: on w = 0 automatic differentiation says that nothing moves."""
+    return 0.5 * ((x[1] * jax.nn.relu(x[0]) - targets[0]) ** 2 + (x[1] * jax.nn.relu(-x[0]) - targets[1]) ** 2)
+
+
+def dead_on_one_side(x, power):
+    return 0.5 * (x[1] * jax.nn.relu(x[0]) ** power - 1) ** 2
+
+
+def plateau(x):
+    return jax.nn.relu(x @ x - 1) ** 2
+
+
+@pytest.mark.parametrize(
+    ("function", "kinds"),
+    [
+        # The flow crosses w = 0, or slides on it, except at the origin, a saddle from both sides.
+        (partial(rectified, targets=(1.0, 0.5)), ["saddle"]),
+        (partial(rectified, targets=(1.0, -0.5)), ["saddle"]),
+        (partial(rectified, targets=(-0.3, 0.9)), ["saddle"]),
+        # The dead half-plane is no point, and of its rim the origin alone is isolated from outside.
+        (partial(dead_on_one_side, power=1), ["degenerate"]),
+        (partial(dead_on_one_side, power=2), ["degenerate"]),
+        (plateau, []),
+        # At 0 the gradient jumps.
+        (lambda x: jnp.abs(x[0]) + x[1] ** 2, []),
+    ],
+)
+def test_jumps_and_regions_at_rest_are_no_points(function, kinds):
+    problem = gf.Problem.from_loss(function, jnp.ones(2))
+    found = planar(problem, (-2.0, 2.0), (-2.0, 2.0), parts=("points",), resolution=5)
+    assert found.kind == kinds
+    np.testing.assert_allclose(found.points, np.zeros((len(kinds), 2)), atol=1e-9)
+
+
+@pytest.mark.parametrize("scale", [1e-8, 1.0, 1e8])
+def test_points_of_losses_of_any_size(scale):
+    problem = gf.Problem.from_loss(lambda p: scale * ((p[0] ** 2 - 1) ** 2 + p[1] ** 2) / 3, jnp.ones(2))
+    found = planar(problem, (-1.5, 1.5), (-1.0, 1.3), parts=("points",), resolution=5)
+    assert sorted(found.kind) == ["minimum", "minimum", "saddle"]
+
+
 def double_well_of_three(theta):
     """Critical only where z = 0: the plane z = ½ through θ-space has equilibria of its own that are none of L's."""
     return 0.25 * theta[0] ** 4 - 0.5 * theta[0] ** 2 + 0.5 * theta[1] ** 2 + 0.5 * theta[2] ** 2
