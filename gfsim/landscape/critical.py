@@ -16,6 +16,9 @@ from gfsim.types import Array, Scalar, Theta
 
 # Of max|λ|: where rounding leaves the zero eigenvalues of a polished point, and where the cut goes if that is empty.
 _NOISE, _CUT = (2e-15, 2e-13), 2e-14
+# Of max|λ|: eigenvalues below this may come from the distance that is left to a degenerate point. A simple zero of the
+# gradient leaves a small share of them to it; a double one half, a triple one two thirds.
+_DOUBTFUL, _SHARE = 1e-4, 0.25
 # The radii at which a degenerate point is tested for descent, the directions tried, and the steps of each.
 _RADII, _DIRECTIONS, _STEPS = (1e-1, 1e-2, 1e-3), 64, 200
 
@@ -41,7 +44,9 @@ class CriticalPoint(NamedTuple):
     """A point θ with ∇𝓛(θ) = 0.
 
     - `theta`: shape (P,); `loss`: 𝓛(θ); `gradient_norm`: ‖∇𝓛(θ)‖; `moved`: its distance from the point polished.
-    - `eigenvalues`: of ∇²𝓛(θ), ascending, shape (P,); `inertia`: their signs, counted as `inertia` says.
+    - `eigenvalues`: of ∇²𝓛(θ), ascending, shape (P,); `inertia`: their signs, counted as `inertia` says. One along
+      whose eigenvector v the distance (v·∇𝓛)/λ that is left to the zero of ∇𝓛 changes λ by a quarter of itself or more
+      counts as zero: to such a point, as 0 of x³ and x⁴, a search comes to within a power of rounding only.
     """
 
     theta: Theta
@@ -87,14 +92,27 @@ def _described(
     problem: Problem, theta: Theta, found: Theta, size: float, tolerance: float, reach: float
 ) -> CriticalPoint:
     moved = float(jnp.linalg.norm(found - theta))
-    eigenvalues = np.linalg.eigvalsh(np.asarray(problem.hessian(found)))
+    eigenvalues, vectors = np.linalg.eigh(np.asarray(problem.hessian(found)))
     scale = max(1.0, float(np.max(np.abs(eigenvalues))) * float(jnp.linalg.norm(found)))
     if not (size <= tolerance * scale and moved <= reach * (1 + float(jnp.linalg.norm(theta)))):
         raise ValueError(
             f"theta must lie near a critical point, had ‖∇L‖ = {float(jnp.linalg.norm(problem.grad(theta))):.3g}, "
             f"and the search ended at a distance of {moved:.3g} with ‖∇L‖ = {size:.3g}"
         )
-    return CriticalPoint(found, float(problem.loss(found)), size, moved, eigenvalues, count_signs(eigenvalues))
+    counted = count_signs(np.where(_resolved(problem, found, eigenvalues, vectors), eigenvalues, 0.0))
+    return CriticalPoint(found, float(problem.loss(found)), size, moved, eigenvalues, counted)
+
+
+def _resolved(
+    problem: Problem, theta: Theta, eigenvalues: Float[np.ndarray, "P"], vectors: Float[np.ndarray, "P P"]
+) -> np.ndarray:
+    """Which eigenvalues are those of the critical point and not of the distance to it."""
+    resolved = np.ones(eigenvalues.shape, bool)
+    left = vectors.T @ np.asarray(problem.grad(theta))
+    for k in np.flatnonzero(np.abs(eigenvalues) < _DOUBTFUL * np.max(np.abs(eigenvalues))):
+        change = float(_third(problem, theta, jnp.asarray(vectors[:, k]))) * left[k]
+        resolved[k] = np.abs(change) < _SHARE * eigenvalues[k] ** 2
+    return resolved
 
 
 def inertia(problem: Problem, theta: Theta, tolerance: float = 1e-9) -> Inertia:
@@ -153,6 +171,12 @@ def classify(problem: Problem, point: CriticalPoint, seed: int = 0) -> Kind:
     depths = [float(_descent(problem, point.theta, null, rest, stiffness, drawn, jnp.asarray(r))) for r in _RADII]
     noise = 100 * np.finfo(float).eps * max(abs(point.loss), np.finfo(float).tiny)
     return Kind.non_strict_saddle if max(depths) < -noise else Kind.degenerate_minimum
+
+
+@eqx.filter_jit
+def _third(problem: Problem, theta: Theta, v: Theta) -> Scalar:
+    """D³𝓛[v, v, v]."""
+    return jax.jvp(lambda x: jnp.vdot(v, problem.hvp(x, v)), (theta,), (v,))[1]
 
 
 @eqx.filter_jit

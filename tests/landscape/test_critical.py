@@ -47,6 +47,26 @@ def test_points_with_known_signs(name):
     assert classify(own, found) == kind
 
 
+@pytest.mark.parametrize(
+    ("function", "signs", "kind"),
+    [
+        (lambda x, y: 0.5 * x**2 + y**3, (1, 0, 1), Kind.non_strict_saddle),
+        (lambda x, y: 0.5 * x**2 + y**4, (1, 0, 1), Kind.degenerate_minimum),
+        (lambda x, y: 0.5 * x**2 - y**4, (1, 0, 1), Kind.non_strict_saddle),
+        (lambda x, y: 0.5 * (x + 0.3 * y) ** 2 + (y - 0.2 * x) ** 3, (1, 0, 1), Kind.non_strict_saddle),
+        # Small eigenvalues that are the point's own.
+        (lambda x, y: 0.5 * x**2 - 0.5e-5 * y**2 + y**3, (1, 1, 0), Kind.strict_saddle),
+        (lambda x, y: 0.5 * x**2 + 0.5e-6 * y**2, (2, 0, 0), Kind.minimum),
+    ],
+)
+def test_degenerate_points_that_a_search_only_comes_near(function, signs, kind):
+    """It ends at y ~ 1e-9 to 1e-5, where the Hessian's last eigenvalue is not zero."""
+    loss = problem(lambda p: function(*p), 1.0, 1.0)
+    point = polish(loss, jnp.array([0.003, -0.003 if signs != (1, 1, 0) else -1e-6]))
+    assert point.inertia == signs
+    assert classify(loss, point) == kind
+
+
 def test_polish_returns_to_a_branch_and_not_to_a_point_of_it():
     own = problem(lambda x: 1 + (x[1] - x[0] ** 2) ** 2, 0.3, 0.1)
     found = polish(own, own.theta)
