@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from numpy.typing import ArrayLike
 
-from gfsim.plotting.style import COLOURS, current_axes
+from gfsim.plotting.style import COLOURS, current_axes, rows_of
 
 if TYPE_CHECKING:
     from gfsim.portraits import Portrait
@@ -106,6 +106,8 @@ def background_values(portrait: "Portrait", background: Background | None) -> tu
         raise ValueError(f"background must be level, speed, outside, basin or none, was {background!r}")
     leaves = bool(np.nanmax(portrait.outside) > 1e-6)
     known = bool(np.isfinite(portrait.level).any())
+    if background == "basin" and not np.any(portrait.basin >= 0):
+        raise ValueError('background must be another than basin, of which the portrait has none (parts=("basins", …))')
     background = background or ("outside" if leaves else "level" if known else "speed")
     if background == "none" or (background == "level" and not known):
         return None, {}
@@ -172,17 +174,23 @@ def path(
     `points` has shape (T, 2), `t` (T,); places between two rows are interpolated. `look` holds matplotlib's properties
     of the line. Returns the artists.
 
-    Raises ValueError for marks without the times `t`.
+    Raises TypeError or ValueError for other shapes, for marks without the times `t` or outside of them, and for times
+    that fall.
     """
     ax = current_axes(ax)
-    points = np.asarray(points, float)
+    points = rows_of("points", points, 2)
     look = {"color": COLOURS["flow"], "lw": 1.1, "zorder": 3, **look}
     artists: list[Any] = [*ax.plot(*points.T, **look)]
     artists += ax.plot(*points[0], "o", ms=2.5, color=look["color"], zorder=3.1)
     if len(marks):
         if t is None:
             raise ValueError("t must be given with marks, was left out")
-        places = np.stack([np.interp(marks, np.asarray(t, float), column) for column in points.T], axis=1)
+        times = np.asarray(t, float)
+        if times.shape != points.shape[:1] or np.any(np.diff(times) < 0):
+            raise ValueError(f"t must hold {len(points)} times that do not fall, had shape {times.shape}")
+        if not all(times[0] <= mark <= times[-1] for mark in marks):
+            raise ValueError(f"marks must lie between {times[0]:g} and {times[-1]:g}, was {list(marks)}")
+        places = np.stack([np.interp(marks, times, column) for column in points.T], axis=1)
         artists += ax.plot(*places.T, "o", ms=3, mew=0.7, mfc="white", mec=look["color"], zorder=3.1)
         artists += [
             ax.annotate(f"{mark:g}", place, xytext=(3, -4), textcoords="offset points", size=5)
@@ -198,7 +206,7 @@ def iterates(points: ArrayLike, *, ax: Axes | None = None, **look: Any) -> Any:
     """
     ax = current_axes(ax)
     default = {"color": COLOURS["gradient descent"], "marker": "o", "ms": 2, "lw": 0.5, "zorder": 3.2}
-    return ax.plot(*np.asarray(points, float).T, **{**default, **look})[0]
+    return ax.plot(*rows_of("points", points, 2).T, **{**default, **look})[0]
 
 
 def _arrows(ax: Axes, points: np.ndarray) -> Any:

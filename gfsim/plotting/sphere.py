@@ -10,7 +10,7 @@ from matplotlib.patches import Circle
 from numpy.typing import ArrayLike
 
 from gfsim.plotting.phase import Background, background_values, draw_curves
-from gfsim.plotting.style import COLOURS
+from gfsim.plotting.style import COLOURS, rows_of
 
 if TYPE_CHECKING:
     from gfsim.portraits import Portrait
@@ -38,17 +38,21 @@ def sphere_portrait(
     `field` is a `gfsim.portraits.Portrait`, drawn without solving, or what `gfsim.portraits.spherical` takes, with
     `computing`. The other arguments are those of `phase_portrait`. Returns the artists of each hemisphere by name.
 
-    Raises ValueError for a portrait of the plane, and for options that a computed portrait leaves no room for.
+    Raises TypeError or ValueError for a portrait of the plane, for other than two axes and three names, and for options
+    that a computed portrait leaves no room for.
     """
     from gfsim.portraits import Portrait, spherical
 
+    # Before what takes long.
+    pair = plt.gcf().subplots(1, 2) if axes is None else _pair(axes)
+    if len(names) != 3:
+        raise ValueError(f"names must be three, was {names!r}")
     if not isinstance(field, Portrait):
         field = spherical(field, **computing)
     elif computing:
         raise ValueError("options of the computation must be left out for a Portrait, which is computed")
     if not field.spherical:
         raise ValueError("field must be a portrait of the sphere, was of the plane (use phase_portrait)")
-    pair = plt.gcf().subplots(1, 2) if axes is None else axes
     values, look = background_values(field, background)
     drawn = []
     for side, ax in zip((1, -1), pair, strict=True):
@@ -76,13 +80,20 @@ def sphere_points(directions: ArrayLike, axes: Sequence[Axes] | np.ndarray, **lo
     `look` holds matplotlib's properties of the points.
     """
     look = {"ls": "", "marker": "o", "ms": 2, "color": COLOURS["reference"], "zorder": 3, **look}
-    u = np.asarray(directions, float)
+    u = rows_of("directions", directions, 3)
     artists = []
-    for side, ax in zip((1, -1), axes, strict=True):
+    for side, ax in zip((1, -1), _pair(axes), strict=True):
         # On the rim a direction belongs to one hemisphere.
         own = u[u[:, 2] >= 0] if side > 0 else u[u[:, 2] < 0]
         artists += ax.plot(*hemisphere(own, side).T, **look)
     return artists
+
+
+def _pair(axes: Sequence[Axes] | np.ndarray) -> list[Axes]:
+    pair = list(axes) if isinstance(axes, (Sequence, np.ndarray)) else []
+    if len(pair) != 2 or not all(isinstance(ax, Axes) for ax in pair):
+        raise TypeError(f"axes must be two matplotlib axes, was {axes!r}")
+    return pair
 
 
 def hemisphere(points: np.ndarray, side: int) -> np.ndarray:

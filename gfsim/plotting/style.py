@@ -7,8 +7,10 @@ from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
+from numpy.typing import ArrayLike
 from tueplots import bundles, figsizes
 
 _BUNDLES: dict[str, Callable[..., dict[str, Any]]] = {
@@ -68,6 +70,17 @@ def current_axes(ax: Axes | None) -> Axes:
     return ax
 
 
+def rows_of(name: str, values: ArrayLike, size: int) -> np.ndarray:
+    """`values` as floats of shape (T, size). Raises TypeError or ValueError for anything else."""
+    try:
+        array = np.asarray(values, float)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name} must be an array of shape (T, {size}), was {values!r}") from error
+    if array.ndim != 2 or array.shape[1] != size:
+        raise ValueError(f"{name} must have shape (T, {size}), was {array.shape}")
+    return array
+
+
 def _settings(venue: str, column: str) -> dict[str, Any]:
     # Fonts and TeX are overridden by `_GFSIM`; not every bundle takes an option for them.
     settings = dict(_BUNDLES[venue]())
@@ -80,7 +93,14 @@ def _settings(venue: str, column: str) -> dict[str, Any]:
 
 
 def shades(name: str, count: int) -> list[tuple[float, float, float]]:
-    """`count` lightnesses of one of `COLOURS`, from pale to full: an ordered family, such as a ladder of δ."""
+    """`count` lightnesses of one of `COLOURS`, from pale to full: an ordered family, such as a ladder of δ.
+
+    Raises ValueError for another name and for a count below one.
+    """
+    if name not in COLOURS:
+        raise ValueError(f"name must be one of {', '.join(COLOURS)}, was {name!r}")
+    if count < 1:
+        raise ValueError(f"count must be at least 1, was {count}")
     full = to_rgb(COLOURS[name])
     strengths = [1.0] if count == 1 else [0.4 + 0.6 * k / (count - 1) for k in range(count)]
     return [tuple(1 - s * (1 - c) for c in full) for s in strengths]  # pyright: ignore[reportReturnType]

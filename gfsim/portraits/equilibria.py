@@ -145,7 +145,7 @@ def _kind(surface: AbstractSurface, z: np.ndarray, speed: float) -> str | None:
     if any(still):
         # At the rim of a region: so near to it, what vanishes along the rim has not quite vanished.
         moving = [jacobian for jacobian, rests in zip(beside, still, strict=True) if not rests]
-        types = {_type(own, max(_FLAT * speed, _JUMP * np.linalg.norm(own)), surface.descends) for own in moving}
+        types = {_type(own, max(_FLAT * speed, _JUMP * float(np.linalg.norm(own))), surface.descends) for own in moving}
         return None if DEGENERATE in types else DEGENERATE
     kinds = {_type(jacobian, _FLAT * speed, surface.descends) for jacobian in (beside if jumps else [here])}
     return kinds.pop() if len(kinds) == 1 else DEGENERATE

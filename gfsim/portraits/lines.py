@@ -21,9 +21,10 @@ REST = 1e-4
 
 
 def typical_speed(surface: AbstractSurface) -> float:
-    """The median of |z'| over the drawn part."""
+    """The median of |z'| over the drawn part; NaN where it is finite nowhere."""
     speeds = np.asarray(_speeds(surface, jnp.asarray(surface.lattice(0.1))))
-    return float(np.median(speeds[np.isfinite(speeds)]))
+    finite = speeds[np.isfinite(speeds)]
+    return float(np.median(finite)) if finite.size else np.nan
 
 
 @eqx.filter_jit

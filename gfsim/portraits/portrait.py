@@ -91,7 +91,11 @@ class Portrait:
 
     @classmethod
     def from_xarray(cls, record: "xarray.Dataset", name: str) -> "Portrait":
-        """The portrait of that name in a record."""
+        """The portrait of that name in a record. Raises ValueError where the record holds none."""
+        if missing := [field.name for field in dataclasses.fields(cls) if f"{name}_{field.name}" not in record]:
+            raise ValueError(
+                f"name must be that of a portrait in the record, was {name!r} ({name}_{missing[0]} is missing)"
+            )
         values = {field.name: record[f"{name}_{field.name}"].values for field in dataclasses.fields(cls)}
         return cls(**{**values, "kind": [str(kind) for kind in values["kind"]]})
 
@@ -264,6 +268,8 @@ def _portrait(
     conserved: Callable[[Array], Array] | None,
     rtol: float,
 ) -> Portrait:
+    if isinstance(parts, str):
+        raise TypeError(f"parts must be a sequence of streamlines, points and basins, was {parts!r}")
     if unknown := set(parts) - {"streamlines", "points", "basins"}:
         raise ValueError(f"parts must be of streamlines, points and basins, was {sorted(unknown)}")
     if not 0.01 <= real_number("spacing", spacing) <= 1:
@@ -287,6 +293,8 @@ def _portrait(
     velocity, level, outside = _measured(surface, drawn[shown])
     kept = np.full(len(velocity), np.nan) if conserved is None else _values(conserved, drawn[shown])
     speed = typical_speed(surface)
+    if not np.isfinite(speed):
+        raise ValueError("field must be finite somewhere in the window, was NaN or infinity")
     slow = REST * speed
     found = Equilibria(np.zeros((0, m)), [], np.zeros(0), [], [])
     if {"points", "basins"} & set(parts):

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from gfsim.landscape.spectrum import spectrum
 from gfsim.problems import Problem
-from gfsim.problems.checks import real_number
+from gfsim.problems.checks import finite_array, real_number
 from gfsim.problems.problem import checked_problem
 from gfsim.types import Scalar, Theta
 
@@ -122,12 +122,10 @@ class Slice(AbstractField):
 def plane_through(problem: Problem, points: ArrayLike, *, log: bool = False) -> Slice:
     """The plane through three points of θ-space, shape (3, P): the first is the origin, the second on the first axis.
 
-    Raises ValueError for another shape and for three points on a line.
+    Raises TypeError or ValueError for another shape, for points that are not finite and for three on a line.
     """
     checked_problem(problem)
-    points = np.asarray(points, float)
-    if points.shape != (3, problem.size):
-        raise ValueError(f"points must have shape (3, {problem.size}), was {points.shape}")
+    points = finite_array("points", points, 3, problem.size)
     return _spanned(problem, points[0], points[1:] - points[0], "points", log)
 
 
@@ -135,8 +133,16 @@ def plane_of_hessian(problem: Problem, theta: Theta, which: tuple[int, int] = (0
     """The plane through θ along two eigenvectors of ∇²L(θ), by their places in the ascending order of eigenvalues.
 
     Each has its largest entry positive. Without `which` those of the lowest and of the highest eigenvalue.
+
+    Raises TypeError or ValueError for a θ of another shape or that is not finite, and unless `which` holds two places
+    that differ.
     """
     checked_problem(problem)
+    theta = jnp.asarray(finite_array("theta", theta, problem.size))
+    if not (isinstance(which, tuple) and len(which) == 2 and all(isinstance(place, int) for place in which)):
+        raise TypeError(f"which must be a tuple of two places, was {which!r}")
+    if len({place % problem.size for place in which}) < 2 or any(not -problem.size <= k < problem.size for k in which):
+        raise ValueError(f"which must be two different places among {problem.size} eigenvalues, was {which}")
     vectors = spectrum(problem, theta, None if problem.size <= 3000 else max(map(abs, which)) + 1).vectors
     pair = np.stack([vectors[place] for place in which])
     largest = np.take_along_axis(pair, np.argmax(np.abs(pair), axis=1)[:, None], axis=1)
@@ -146,14 +152,18 @@ def plane_of_hessian(problem: Problem, theta: Theta, which: tuple[int, int] = (0
 def plane_of_trajectory(problem: Problem, thetas: ArrayLike) -> Slice:
     """The plane through the mean of a trajectory's rows along their two leading principal directions.
 
-    `thetas` has shape (T, P). Raises ValueError for another shape, fewer than three rows, or rows on a line.
+    `thetas` has shape (T, P). Raises TypeError or ValueError for another shape, fewer than three rows, rows that are
+    not finite, or rows on a line.
     """
     checked_problem(problem)
-    thetas = np.asarray(thetas, float)
-    if thetas.ndim != 2 or thetas.shape[1] != problem.size or thetas.shape[0] < 3:
-        raise ValueError(f"thetas must have shape (T, {problem.size}), T ≥ 3, was {thetas.shape}")
+    thetas = finite_array("thetas", thetas, "T", problem.size)
+    if len(thetas) < 3:
+        raise ValueError(f"thetas must have three rows or more, had {len(thetas)}")
     middle = thetas.mean(axis=0)
-    vectors = np.linalg.svd(thetas - middle, full_matrices=False)[2][:2]
+    _, sizes, vectors = np.linalg.svd(thetas - middle, full_matrices=False)
+    if not sizes[1] > 1e-8 * sizes[0]:
+        raise ValueError("thetas must span a plane, lay on a line")
+    vectors = vectors[:2]
     signs = np.sign((thetas[-1] - thetas[0]) @ vectors.T)
     return _spanned(problem, middle, vectors * np.where(signs == 0, 1, signs)[:, None], "thetas", False)
 

@@ -42,6 +42,25 @@ def true_or_false(name: str, value: object) -> bool:
     return value
 
 
+def finite_array(name: str, value: object, *shape: int | str) -> np.ndarray:
+    """`value` as finite floats of the given shape, in which a letter stands for any size.
+
+    Raises TypeError for what is no array of real numbers, ValueError for another shape, NaN and infinity.
+    """
+    wanted = f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
+    try:
+        array = np.asarray(value, float)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name} must be an array of real numbers of shape {wanted}, was {value!r}") from error
+    if array.ndim != len(shape) or any(
+        isinstance(n, int) and n != own for n, own in zip(shape, array.shape, strict=True)
+    ):
+        raise ValueError(f"{name} must have shape {wanted}, was {array.shape}")
+    if not np.all(np.isfinite(array)):
+        raise ValueError(f"{name} must be finite, held NaN or infinity")
+    return array
+
+
 @contextlib.contextmanager
 def tracing(name: str, function: object, what: str) -> Iterator[None]:
     """While JAX traces a user's `function`, which must be `what`: an error of it becomes a ValueError of one line."""
