@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
+from matplotlib.patheffects import withStroke
 from numpy.typing import ArrayLike
 
 from gfsim.plotting.style import COLOURS, current_axes, rows_of
@@ -49,7 +50,7 @@ def phase_portrait(
     - `background`: the "level" of the descended function or the "speed", in logarithmic shades of grey; the share of
       the velocity that leaves the plane ("outside", white where none does, 1 is black); "basin"; or "none". By default
       "outside" where the plane is left, so that nobody is misled, and "level" or "speed" elsewhere.
-    - `nullclines`: also draw where one component of the velocity vanishes.
+    - `nullclines`: also draw where one component of the velocity vanishes, dashed for the first, dotted for the second.
 
     Streamlines are thin and grey; manifolds of saddles blue, dashed where stable; level sets of a conserved quantity
     dotted; curves of degenerate points thick, dotted where they repel. A minimum or sink is a black disc, a maximum or
@@ -112,14 +113,17 @@ def background_values(portrait: "Portrait", background: Background | None) -> tu
     if background == "none" or (background == "level" and not known):
         return None, {}
     if background == "outside":
-        return portrait.outside, {"cmap": "Greys", "vmin": 0.0, "vmax": 1.0, "alpha": 0.55}
+        # No darker than lets the streamlines be seen.
+        return portrait.outside, {"cmap": "Greys", "vmin": 0.0, "vmax": 1.0, "alpha": 0.4}
     if background == "basin":
         return _basin_colours(portrait), {"alpha": 0.35}
     values = portrait.level if background == "level" else np.linalg.norm(portrait.velocity, axis=-1)
     if np.nanmin(values) >= 0:
         largest = np.nanmax(values)
         values = np.log10(np.maximum(values, 1e-6 * (largest if largest > 0 else 1.0)))
-    return values, {"cmap": "Greys", "alpha": 0.45}
+        return values, {"cmap": "Greys", "alpha": 0.45}
+    # No logarithm tames a level of both signs, which often is steep in a corner of the window.
+    return values, {"cmap": "Greys", "alpha": 0.45, "vmax": float(np.nanquantile(values, 0.9))}
 
 
 def basin_palette(portrait: "Portrait") -> dict[int, str]:
@@ -148,8 +152,9 @@ def draw_curves(ax: Axes, portrait: "Portrait", project: Any, arrows: bool) -> d
     line("streamlines", portrait.streamlines, **thin)
     if arrows and len(portrait.streamlines):
         artists["arrows"] = _arrows(ax, project(portrait.streamlines))
-    line("stable manifold", portrait.stable, color=COLOURS["flow"], lw=1.1, ls=(0, (3, 1.2)), zorder=2.2)
-    line("unstable manifold", portrait.unstable, color=COLOURS["flow"], lw=1.1, zorder=2.3)
+    # Thinner than the runs that `path` draws, which are of the same colour because they are of the same flow.
+    line("stable manifold", portrait.stable, color=COLOURS["flow"], lw=0.8, ls=(0, (3, 1.2)), zorder=2.2)
+    line("unstable manifold", portrait.unstable, color=COLOURS["flow"], lw=0.8, zorder=2.3)
     attracting = portrait.attracting[:, None]
     for name, wanted, ls in (("degenerate minima", 1.0, "-"), ("degenerate, repelling", 0.0, ":")):
         shown = np.where(attracting == wanted, portrait.curves, np.nan)
@@ -179,7 +184,7 @@ def path(
     """
     ax = current_axes(ax)
     points = rows_of("points", points, 2)
-    look = {"color": COLOURS["flow"], "lw": 1.1, "zorder": 3, **look}
+    look = {"color": COLOURS["flow"], "lw": 1.5, "zorder": 3, **look}
     artists: list[Any] = [*ax.plot(*points.T, **look)]
     artists += ax.plot(*points[0], "o", ms=2.5, color=look["color"], zorder=3.1)
     if len(marks):
@@ -192,8 +197,11 @@ def path(
             raise ValueError(f"marks must lie between {times[0]:g} and {times[-1]:g}, was {list(marks)}")
         places = np.stack([np.interp(marks, times, column) for column in points.T], axis=1)
         artists += ax.plot(*places.T, "o", ms=3, mew=0.7, mfc="white", mec=look["color"], zorder=3.1)
+        halo = [withStroke(linewidth=1.2, foreground="white")]
         artists += [
-            ax.annotate(f"{mark:g}", place, xytext=(3, -4), textcoords="offset points", size=5)
+            ax.annotate(
+                f"{mark:g}", place, xytext=(3, -4), textcoords="offset points", size=5, zorder=5, path_effects=halo
+            )
             for mark, place in zip(marks, places, strict=True)
         ]
     return artists

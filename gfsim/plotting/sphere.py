@@ -44,9 +44,9 @@ def sphere_portrait(
     from gfsim.portraits import Portrait, spherical
 
     # Before what takes long.
-    pair = plt.gcf().subplots(1, 2) if axes is None else _pair(axes)
     if len(names) != 3:
         raise ValueError(f"names must be three, was {names!r}")
+    pair = plt.gcf().subplots(1, 2) if axes is None else _pair(axes)
     if not isinstance(field, Portrait):
         field = spherical(field, **computing)
     elif computing:
