@@ -12,7 +12,7 @@ import xarray
 from PIL import Image, ImageDraw
 from write_verification import claim_row
 
-from gfsim.workbench.discovery import listing_of
+from gfsim.workbench.discovery import Listing, listing_of
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

@@ -170,7 +170,8 @@ def _sweep(command: cl.Sweep) -> int:
     else:
         _console().print(summary_table(swept))
         for reason, count in swept.reasons().items():
-            print(f"{count} failed: {reason}")
+            example = swept.example(reason)
+            print(f"{count} failed: {reason}{f' (the first: {example})' if example else ''}")
         print(f"{swept.rows} runs, {swept.fresh} of them solved now in {swept.seconds:.1f} s, {swept.failed} failed")
         print(f"record: {path}")
     return HOLDS if swept.holds else FAILS

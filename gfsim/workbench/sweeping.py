@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -73,6 +74,13 @@ class Swept:
         found = self.own["reason"].values[self.own["status"].values == FAILED].tolist()
         return {reason: found.count(reason) for reason in dict.fromkeys(found)}
 
+    def example(self, reason: str) -> str:
+        """The first run that failed for this reason, by the fields in which runs differ."""
+        own = self.own
+        fields = [json.loads(text) for text in own["configuration"].values.tolist()]
+        first = fields[own["reason"].values.tolist().index(reason)]
+        return ", ".join(f"{name}={value}" for name, value in first.items() if any(f[name] != value for f in fields))
+
 
 def sweep(
     listing: Listing,
@@ -100,7 +108,8 @@ def sweep(
         known = store.statuses()
         settled = (DONE,) if retry_failed else (DONE, FAILED)
         wanted = [run for run in runs if known.get(run.identity) not in settled]
-        report(Progress(total - len(wanted), 0, 0), total)
+        failed = sum(known[run.identity] == FAILED for run in runs if known.get(run.identity) in settled)
+        report(Progress(total - len(wanted) - failed, failed, 0), total)
         keys = [ensembles[run.identity] if together else None for run in wanted]
         job = Job(str(listing.path), source, str(store.staging.resolve()), together)
 

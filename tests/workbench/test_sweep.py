@@ -64,6 +64,10 @@ def test_failed_runs_say_why_and_are_solved_again_on_request(folder, capsys):
     assert np.isnan(load_record(found["record"])["time"].values).tolist() == [False, False, True, True]
     (folder / "luck").touch()
     assert swept(capsys, *arguments, code=1)["solved"] == 0
+    assert main(["sweep", "drop.py", *arguments]) == 1
+    printed = capsys.readouterr()
+    assert "2 failed: ValueError: height must be lucky, was 13 (the first: height=13.0, seed=0)" in printed.out
+    assert "2 of 4 done, 0 running, 2 failed" in printed.err
     again = swept(capsys, *arguments, "--retry-failed")
     assert (again["solved"], again["failed"]) == (2, 0)
     assert np.all(np.isfinite(load_record(found["record"])["time"]))
