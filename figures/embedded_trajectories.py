@@ -49,8 +49,8 @@ def portrait(ax, record: xarray.Dataset) -> None:
         path(wide, record["path_time"][k], marks, ax=ax, **WIDE, label="wide, $T^+\\eta$, at t" if k == 0 else None)
     goal = record["goal"].values / np.max(record["goal"].values)
     ax.plot(*np.outer(goal, [0, drawn.grid.max()]), color=COLOURS["theory"], lw=0.7, zorder=2.4, label="KKT ray")
-    grey = artists["background"].to_rgba(drawn.outside.max())
-    ax.fill([], [], color=grey, label=f"share of ∇L out of the plane: {drawn.outside.max():.2g}")
+    grey = artists["background"].to_rgba(drawn.outside.max(), alpha=artists["background"].get_alpha())
+    ax.fill([], [], color=grey, lw=0, label=f"share of ∇L out of the plane: {drawn.outside.max():.2g}")
     ax.set(xlabel="w along the KKT direction", ylabel="output weight a")
     ax.set_title("(a) one neuron and its split", loc="left")
 
