@@ -162,8 +162,9 @@ def classify(problem: Problem, point: CriticalPoint, seed: int = 0) -> Kind:
         return Kind.strict_saddle
     if not point.inertia.zero:
         return Kind.minimum
-    _, columns = np.linalg.eigh(np.asarray(problem.hessian(point.theta)))
-    order = np.argsort(np.abs(point.eigenvalues))
+    values, columns = np.linalg.eigh(np.asarray(problem.hessian(point.theta)))
+    # Those that were counted as zero come first.
+    order = np.argsort(np.abs(np.where(_resolved(problem, point.theta, values, columns), values, 0.0)))
     null, rest = (jnp.asarray(columns[:, order[cut]]) for cut in np.split(np.arange(order.size), [point.inertia.zero]))
     drawn = np.random.default_rng(seed).standard_normal((_DIRECTIONS, point.inertia.zero))
     drawn = jnp.asarray(drawn / np.linalg.norm(drawn, axis=1, keepdims=True))

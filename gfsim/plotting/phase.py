@@ -184,27 +184,36 @@ def path(
     """
     ax = current_axes(ax)
     points = rows_of("points", points, 2)
+    places = _marked(points, t, marks)
     look = {"color": COLOURS["flow"], "lw": 1.5, "zorder": 3, **look}
     artists: list[Any] = [*ax.plot(*points.T, **look)]
     artists += ax.plot(*points[0], "o", ms=2.5, color=look["color"], zorder=3.1)
-    if len(marks):
-        if t is None:
-            raise ValueError("t must be given with marks, was left out")
-        times = np.asarray(t, float)
-        if times.shape != points.shape[:1] or np.any(np.diff(times) < 0):
-            raise ValueError(f"t must hold {len(points)} times that do not fall, had shape {times.shape}")
-        if not all(times[0] <= mark <= times[-1] for mark in marks):
-            raise ValueError(f"marks must lie between {times[0]:g} and {times[-1]:g}, was {list(marks)}")
-        places = np.stack([np.interp(marks, times, column) for column in points.T], axis=1)
+    if len(places):
         artists += ax.plot(*places.T, "o", ms=3, mew=0.7, mfc="white", mec=look["color"], zorder=3.1)
-        halo = [withStroke(linewidth=1.2, foreground="white")]
-        artists += [
-            ax.annotate(
-                f"{mark:g}", place, xytext=(3, -4), textcoords="offset points", size=5, zorder=5, path_effects=halo
-            )
-            for mark, place in zip(marks, places, strict=True)
-        ]
+    halo = [withStroke(linewidth=1.2, foreground="white")]
+    artists += [
+        ax.annotate(f"{mark:g}", place, xytext=(3, -4), textcoords="offset points", size=5, zorder=5, path_effects=halo)
+        for mark, place in zip(marks, places, strict=True)
+    ]
     return artists
+
+
+def _marked(points: np.ndarray, t: ArrayLike | None, marks: Sequence[float | int]) -> np.ndarray:
+    """Where the trajectory is at the times `marks`, (marks, 2)."""
+    if not len(points):
+        raise ValueError("points must be one row or more, was none")
+    if not len(marks):
+        return np.zeros((0, 2))
+    if t is None:
+        raise ValueError("t must be given with marks, was left out")
+    times, wanted = np.asarray(t, float), np.asarray(marks, float)
+    if times.shape != points.shape[:1] or not np.all(np.diff(times) >= 0):
+        raise ValueError(f"t must hold {len(points)} times that do not fall, had shape {times.shape}")
+    # The last row of a run may miss a time by rounding.
+    slack = 1e-9 * np.abs(times[[0, -1]])
+    if not np.all((times[0] - slack[0] <= wanted) & (wanted <= times[-1] + slack[1])):
+        raise ValueError(f"marks must lie between {times[0]:g} and {times[-1]:g}, was {list(marks)}")
+    return np.stack([np.interp(wanted, times, column) for column in points.T], axis=1)
 
 
 def iterates(points: ArrayLike, *, ax: Axes | None = None, **look: Any) -> Any:

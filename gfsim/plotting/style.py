@@ -71,7 +71,10 @@ def current_axes(ax: Axes | None) -> Axes:
 
 
 def rows_of(name: str, values: ArrayLike, size: int) -> np.ndarray:
-    """`values` as floats of shape (T, size). Raises TypeError or ValueError for anything else."""
+    """`values` as floats of shape (T, size), here because the checks of problems import JAX.
+
+    Raises TypeError or ValueError for anything else.
+    """
     try:
         array = np.asarray(values, float)
     except (TypeError, ValueError) as error:

@@ -17,8 +17,8 @@ MINIMUM, SADDLE, MAXIMUM, DEGENERATE = "minimum", "saddle", "maximum", "degenera
 # Of a field that is not known to descend anything.
 SINK, SOURCE, CENTRE = "sink", "source", "centre"
 ATTRACTING = (MINIMUM, SINK)
-# ‖∇L‖ of a point that is drawn, or, where L is large, the share of its median: a gradient's rounding grows with L.
-CRITICAL = 1e-10
+# ‖∇L‖ of a point that is drawn; where its median over the drawing is above 1000, rounding may be this share of it.
+CRITICAL, _ROUNDING = 1e-10, 1e-13
 # Of the typical speed per side: an eigenvalue below this has no sign that a drawing could show.
 _FLAT = 1e-6
 # Distances, of the drawing's side: points nearer than this are one; starts of a separatrix lie so far from the saddle.
@@ -46,15 +46,15 @@ class Equilibria(NamedTuple):
 def equilibria(surface: AbstractSurface, speed: float) -> Equilibria:
     """Equilibria on the drawn part, by `zero_near` from an even lattice of 256 or more starts.
 
-    Kept are zeros of the full velocity, ‖∇L‖ < 1e-10, or 1e-10 of its median where that is above 1: of a plane through
-    θ-space those of the plane's own field that are no critical points of L are left out. A point is a minimum where all
-    eigenvalues of the velocity's derivative have negative real parts, a maximum where all have positive ones, a saddle
-    where both occur, and degenerate otherwise. At a kink, where the derivative jumps, it is what those on eight sides
-    agree on, and else degenerate; where the velocity itself jumps, which automatic differentiation may call zero there,
-    nothing is at rest. Regions without motion, such as those of a dead ReLU, have no points, and their rims only those
-    that are isolated from outside. Of a field that is not known to descend a function the first two are called sink and
-    source, and a point with imaginary eigenvalues a centre. Degenerate points are continued along the null direction of
-    the surface's own field; where that leads on, they are drawn as the curve.
+    Kept are zeros of the full velocity, ‖∇L‖ < 1e-10, or 1e-13 of its median where that is above 1000: of a plane
+    through θ-space those of the plane's own field that are no critical points of L are left out. A point is a minimum
+    where all eigenvalues of the velocity's derivative have negative real parts, a maximum where all have positive ones,
+    a saddle where both occur, and degenerate otherwise. At a kink, where the derivative jumps, it is what those on
+    eight sides agree on, and else degenerate; where the velocity itself jumps, which automatic differentiation may call
+    zero there, nothing is at rest. Regions without motion, such as those of a dead ReLU, have no points, and their rims
+    only those that are isolated from outside. Of a field that is not known to descend a function the first two are
+    called sink and source, and a point with imaginary eigenvalues a centre. Degenerate points are continued along the
+    null direction of the surface's own field; where that leads on, they are drawn as the curve.
 
     An eigenvalue is zero below 1e-6 of `speed` per side of the drawing.
     """
@@ -62,7 +62,7 @@ def equilibria(surface: AbstractSurface, speed: float) -> Equilibria:
     starts = jnp.asarray(surface.lattice(_STARTS if surface.lattice(1.0).shape[1] == 2 else 3 * _STARTS))
     found, sizes, norms, before, still = (np.asarray(x) for x in _zeros(surface, starts))
     moving = before[np.isfinite(before) & (before > 0)]
-    critical = CRITICAL * max(1.0, np.median(moving) if moving.size else 0.0)
+    critical = max(CRITICAL, _ROUNDING * float(np.median(moving)) if moving.size else 0.0)
     # A start that is at rest already lies in a region without motion, such as that of a dead ReLU.
     kept = (sizes <= 1e-10 * speed) & (norms < critical) & ~still & np.asarray(surface.inside(jnp.asarray(found)))
     points, kinds, residuals = [], [], []

@@ -1,7 +1,8 @@
 """Vector fields on two-dimensional surfaces: planes, planes through θ-space, and the sphere."""
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from numbers import Integral
 
 import equinox as eqx
 import jax
@@ -139,8 +140,8 @@ def plane_of_hessian(problem: Problem, theta: Theta, which: tuple[int, int] = (0
     """
     checked_problem(problem)
     theta = jnp.asarray(finite_array("theta", theta, problem.size))
-    if not (isinstance(which, tuple) and len(which) == 2 and all(isinstance(place, int) for place in which)):
-        raise TypeError(f"which must be a tuple of two places, was {which!r}")
+    if not (isinstance(which, Sequence) and len(which) == 2 and all(isinstance(place, Integral) for place in which)):
+        raise TypeError(f"which must be two places, was {which!r}")
     if len({place % problem.size for place in which}) < 2 or any(not -problem.size <= k < problem.size for k in which):
         raise ValueError(f"which must be two different places among {problem.size} eigenvalues, was {which}")
     vectors = spectrum(problem, theta, None if problem.size <= 3000 else max(map(abs, which)) + 1).vectors
@@ -161,7 +162,7 @@ def plane_of_trajectory(problem: Problem, thetas: ArrayLike) -> Slice:
         raise ValueError(f"thetas must have three rows or more, had {len(thetas)}")
     middle = thetas.mean(axis=0)
     _, sizes, vectors = np.linalg.svd(thetas - middle, full_matrices=False)
-    if not sizes[1] > 1e-8 * sizes[0]:
+    if len(sizes) < 2 or not sizes[1] > 1e-8 * sizes[0]:
         raise ValueError("thetas must span a plane, lay on a line")
     vectors = vectors[:2]
     signs = np.sign((thetas[-1] - thetas[0]) @ vectors.T)

@@ -32,7 +32,7 @@ from gfsim.simulation.trajectory import OWN_NAMES, Trajectory
 
 # Below this a step's error is rounding.
 SMALLEST_RTOL = 1e-14
-# A start whose largest entry is below this has local errors whose squares underflow.
+# A flow whose start has no larger entry than this has local errors whose squares underflow.
 SMALLEST_START = 1e-130
 
 
@@ -145,13 +145,17 @@ def _solve_at_rows(
 
 
 def _tolerance(theta0: Float[Array | np.ndarray, "*members P"], rtol: float, atol: float | None) -> Tolerance:
+    largest = np.max(np.abs(on_host(theta0)), axis=-1)
+    if np.any(lost := (largest > 0) & (largest < SMALLEST_START)):
+        found = np.atleast_1d(largest)[np.atleast_1d(lost)][0]
+        raise ValueError(f"theta0 must be 0 or have an entry of {SMALLEST_START:g} or more, was {found:.3g} at most")
     if atol is None:
         # Without a scale of its own, a start at the origin gets one that any motion soon exceeds.
         size = np.linalg.norm(on_host(theta0), axis=-1)
         absolute = 1e-3 * rtol * np.where(size > 0, size, 1e-6)
     else:
         absolute = np.full(theta0.shape[:-1], float(atol))
-        if atol == 0 and np.any(~np.any(on_host(theta0), axis=-1)):
+        if atol == 0 and np.any(largest == 0):
             raise ValueError("atol must be positive where theta0 is 0, was 0")
     return Tolerance(np.asarray(rtol, float), np.asarray(absolute, float))
 
@@ -171,10 +175,6 @@ def _checked_start(problem: Problem, theta0: Any) -> Float[Array | np.ndarray, "
         raise ValueError(f"theta0 must have shape ({problem.size},) or (B, {problem.size}), was {values.shape}")
     if not np.all(np.isfinite(values)):
         raise ValueError("theta0 must be finite, held NaN or infinity")
-    largest = np.max(np.abs(values), axis=-1)
-    if np.any(lost := (largest > 0) & (largest < SMALLEST_START)):
-        found = np.atleast_1d(largest)[np.atleast_1d(lost)][0]
-        raise ValueError(f"theta0 must be 0 or have an entry of {SMALLEST_START:g} or more, was {found:.3g} at most")
     where = placement(theta0)
     return values if where is None else placed(values, where)
 

@@ -67,6 +67,14 @@ def test_degenerate_points_that_a_search_only_comes_near(function, signs, kind):
     assert classify(loss, point) == kind
 
 
+def test_null_directions_are_those_counted_as_zero_and_not_the_smallest():
+    """y⁴ leaves an eigenvalue of 5e-11 where the search ends, more than that of z, which is its own."""
+    loss = problem(lambda p: 0.5 * p[0] ** 2 - p[1] ** 4 + 0.5e-11 * p[2] ** 2, 1.0, 1.0, 1.0)
+    point = polish(loss, jnp.array([0.0, 2e-6, 0.0]))
+    assert point.inertia == (2, 0, 1)
+    assert classify(loss, point) == Kind.non_strict_saddle
+
+
 def test_polish_returns_to_a_branch_and_not_to_a_point_of_it():
     own = problem(lambda x: 1 + (x[1] - x[0] ** 2) ** 2, 0.3, 0.1)
     found = polish(own, own.theta)

@@ -234,6 +234,9 @@ def test_starts_that_float64_cannot_follow_are_refused_and_those_it_can_are_foll
         np.testing.assert_allclose(np.asarray(trajectory.theta[-1]) / size, np.exp(3.0), rtol=1e-5)
     with pytest.raises(ValueError, match="theta0 must be 0 or have an entry of 1e-130 or more, was 1e-150 at most"):
         gf.simulate(gf.GradientFlow(problem), 1e-150 * jnp.ones(2), 3.0)
+    # A descent measures no errors: η = ½ makes it (3/2)².
+    descent = gf.simulate(gf.GradientDescent(problem, 0.5), 1e-150 * jnp.ones(2), 1.0)
+    np.testing.assert_allclose(np.asarray(descent.theta[-1]), 2.25e-150, rtol=1e-15)
     with pytest.raises(ValueError, match="atol must be positive where theta0 is 0, was 0"):
         gf.simulate(gf.GradientFlow(problem), jnp.zeros(2), 3.0, atol=0.0)
 
