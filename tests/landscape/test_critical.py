@@ -68,9 +68,10 @@ def test_degenerate_points_that_a_search_only_comes_near(function, signs, kind):
 
 
 def test_null_directions_are_those_counted_as_zero_and_not_the_smallest():
-    """y⁴ leaves an eigenvalue of 5e-11 where the search ends, more than that of z, which is its own."""
-    loss = problem(lambda p: 0.5 * p[0] ** 2 - p[1] ** 4 + 0.5e-11 * p[2] ** 2, 1.0, 1.0, 1.0)
-    point = polish(loss, jnp.array([0.0, 2e-6, 0.0]))
+    """y⁴ leaves an eigenvalue of 3e-12 where the search ends, more than that of z, 5e-13, which is its own."""
+    loss = problem(lambda p: 0.5 * p[0] ** 2 - p[1] ** 4 + 2.5e-13 * p[2] ** 2, 1.0, 1.0, 1.0)
+    point = polish(loss, jnp.array([0.0, 3e-5, 0.0]))
+    assert np.min(point.eigenvalues) < -1e-12
     assert point.inertia == (2, 0, 1)
     assert classify(loss, point) == Kind.non_strict_saddle
 

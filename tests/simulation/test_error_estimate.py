@@ -91,4 +91,6 @@ def test_past_the_companions_blow_up_there_is_no_estimate():
     estimate, far = run.error_estimate, run.t[0] > 0.499
     assert estimate is not None
     assert not np.any(np.isnan(estimate[0][~far]))
+    # The last states before the blow-up are of different times.
+    assert np.isnan(estimate[0][-1])
     assert not np.any(np.isnan(estimate[1]))
