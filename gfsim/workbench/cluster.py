@@ -20,7 +20,7 @@ from gfsim.workbench.sweep_runs import Engine, Job, Progress, Run, Split, solve
 # dask types whatever its client returns as possibly a coroutine.
 Client = Any
 
-# Seconds to wait for the scheduler, and for a first worker.
+# Seconds to wait for the scheduler, for a first worker, and for what a task that is done returns.
 PATIENCE = 10.0
 # Tasks given out for each worker: one to solve and one to go on with.
 AHEAD = 2
@@ -120,9 +120,15 @@ def _solve(client: Client, ticket: str, job: Job, split: Split) -> Iterator[Prog
             raise ConnectionError("cluster went away; the same sweep started again goes on") from None
         for future in waited.done:
             task, deaths = given.pop(future)
-            error = future.exception()
+            try:
+                error = future.exception(timeout=PATIENCE)
+                done, failed = (0, 0) if error else future.result(timeout=PATIENCE)
+            except TimeoutError:
+                # Its worker died with the counts. The runs are in the store, where whoever takes the task finds them.
+                waiting.append((task, deaths))
+                future.cancel()
+                continue
             if error is None:
-                done, failed = future.result()
                 yield Progress(done, failed, 0)
             elif deaths < DEATHS or len(task) > 1:
                 waiting.extend(_again(error, task, deaths))

@@ -101,6 +101,31 @@ def test_killed_workers_cost_nothing(undisturbed):
     kill_workers(3, undisturbed)
 
 
+def test_counts_that_die_with_their_worker_are_asked_for_again(folder, capsys, monkeypatch):
+    monkeypatch.setattr("gfsim.workbench.cluster.PATIENCE", 3.0)
+    ask = distributed.Future.result
+    options = {"n_workers": 0, "dashboard_address": "127.0.0.1:0", "silence_logs": 60}
+    with distributed.LocalCluster(**options) as scheduler, contextlib.ExitStack() as later:
+
+        def after_a_death(future, *arguments, **options):
+            if not later_workers:
+                alone.close()
+                while future.client.ncores():
+                    time.sleep(0.01)
+                later_workers.append(later.enter_context(worker(scheduler.scheduler_address, folder)))
+            return ask(future, *arguments, **{"timeout": 60.0, **options})
+
+        later_workers = []
+        with contextlib.ExitStack() as alone:
+            alone.enter_context(worker(scheduler.scheduler_address, folder))
+            monkeypatch.setattr(distributed.Future, "result", after_a_death)
+            arguments = ["--seeds", "0:3", "--cluster", scheduler.scheduler_address, "--json"]
+            assert main(["sweep", "drop.py", *arguments]) == 0
+    counts = json.loads(capsys.readouterr().out)
+    assert later_workers
+    assert (counts["runs"], counts["failed"]) == (3, 0)
+
+
 def kill_clients(address: str, kills: int, undisturbed: Path) -> None:
     random, killed = np.random.default_rng(2), 0
     staging = Path("records/drop-sweep.unfinished")
