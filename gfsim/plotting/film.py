@@ -6,6 +6,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import xarray
 from matplotlib.animation import FuncAnimation
+from matplotlib.figure import Figure
+from matplotlib.image import BboxImage
 
 from gfsim.plotting.series import Plane, Series, unfold
 from gfsim.plotting.style import COLOURS, style
@@ -35,9 +37,7 @@ def film(record: xarray.Dataset, clock: str | None = None, frames: int = 120) ->
     with style("beamer"):
         figure, axes = plt.subplots(1, len(panels), squeeze=False, figsize=(2.4 * len(panels), 2.2), dpi=150)
         drawn = [_prepare(ax, panel) for ax, panel in zip(axes[0], panels, strict=True)]
-        # The layout is solved once: with an engine left, every frame would be laid out anew.
-        figure.canvas.draw()
-        figure.set_layout_engine(None)
+        _still(figure, [artist for *_, pairs in drawn for pair in pairs for artist in pair])
     rows = max(y.shape[1] for _, y, _ in drawn)
 
     def update(frame: int) -> list[Any]:
@@ -49,6 +49,19 @@ def film(record: xarray.Dataset, clock: str | None = None, frames: int = 120) ->
         return [artist for _, _, pairs in drawn for pair in pairs for artist in pair]
 
     return FuncAnimation(figure, update, frames=frames, interval=50, blit=False)
+
+
+def _still(figure: Figure, moving: list[Any]) -> None:
+    """Layout, axes, ticks and texts are drawn once, and are a picture behind what moves from then on."""
+    figure.canvas.draw()
+    figure.set_layout_engine("none")
+    picture = np.array(figure.canvas.buffer_rgba())  # pyright: ignore[reportAttributeAccessIssue]
+    for ax in figure.axes:
+        for artist in set(ax.get_children()) - set(moving):
+            artist.set_visible(False)
+    behind = BboxImage(figure.bbox, interpolation="none", origin="upper", zorder=-1)
+    behind.set_data(picture)
+    figure.add_artist(behind)
 
 
 def _prepare(ax: Any, panel: Series | Plane) -> tuple[np.ndarray, np.ndarray, list[Any]]:

@@ -18,7 +18,7 @@ from typing import TextIO
 
 from gfsim import __version__
 from gfsim.workbench import arguments as cl
-from gfsim.workbench.discovery import Listing, figure_file, find, listings, load_scenario, readable
+from gfsim.workbench.discovery import Listing, figure_file, find, is_loaded, listings, load_scenario, readable
 
 HOLDS, FAILS, BAD_INPUT, BUG, INTERRUPTED, CLOSED = 0, 1, 2, 3, 130, 141
 
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not _says_what_is_wrong(error):
             traceback.print_exc()
             return BUG
-        print(f"gfsim: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"gfsim: {' '.join(str(error).split())}{_asked_for_in(error)}", file=sys.stderr)
         return BAD_INPUT
 
 
@@ -85,6 +85,16 @@ def _says_what_is_wrong(error: Exception) -> bool:
         return False
     *_, (frame, line) = traceback.walk_tb(error.__traceback__)
     return linecache.getline(frame.f_code.co_filename, line).lstrip().startswith("raise ")
+
+
+def _asked_for_in(error: Exception) -> str:
+    """The line of a scenario's or figure's file that called what refused; nothing where it is the file that refuses."""
+    *callers, (raising, _) = traceback.walk_tb(error.__traceback__)
+    own = [(frame, line) for frame, line in callers if is_loaded(frame.f_globals)]
+    if not own or is_loaded(raising.f_globals) or raising.f_globals["__name__"].startswith("gfsim.workbench"):
+        return ""
+    frame, line = own[-1]
+    return f" ({frame.f_code.co_filename}, line {line})"
 
 
 def _list() -> int:
@@ -153,6 +163,8 @@ def _sweep(command: cl.Sweep) -> int:
     prepare_jax()
     base = load_scenario(listing)()
     scenarios = configurations(base.reduced() if command.reduced else base, command)
+    if command.vmap and all(scenario.ensemble is None for scenario in scenarios):
+        raise ValueError(f"vmap must be left out for {listing.name}, which solves no configurations together")
     path = command.out / f"{_label(listing, command)}-sweep.nc"
     engine = in_process
     if command.cluster is not None:

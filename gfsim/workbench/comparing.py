@@ -23,7 +23,7 @@ def compare_file(command: Compare) -> "tuple[xarray.Dataset, Path]":
 
     if not command.file.is_file():
         raise ValueError(f"file must be an existing Python file, was {str(command.file)!r}")
-    module = load_module(command.file.resolve(), f"_gfsim_problem_{command.file.stem}")
+    module = load_module(command.file.resolve(), "problem")
     problem: Any = getattr(module, "problem", None)
     if not isinstance(problem, Problem):
         raise ValueError(f"{command.file} must define problem, a gf.Problem, was {type(problem).__name__}")

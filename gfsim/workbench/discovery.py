@@ -7,12 +7,16 @@ import importlib.util
 import inspect
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from gfsim.workbench.scenario import Scenario
 
 _PACKAGE = Path(__file__).resolve().parents[1]
+# How names of modules begin that were loaded from a path.
+_LOADED = "_gfsim_"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +113,7 @@ def load_scenario(listing: Listing) -> type[Scenario]:
 
     Raises `ValueError` where the file cannot be imported or does not define exactly one scenario.
     """
-    return scenario_in(load_module(listing.path, f"_gfsim_scenario_{listing.path.stem}"), listing.path)
+    return scenario_in(load_module(listing.path, "scenario"), listing.path)
 
 
 def scenario_in(module: ModuleType, path: Path) -> type[Scenario]:
@@ -146,11 +150,17 @@ def figure_file(scenario: Path) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
-def load_module(path: Path, name: str) -> ModuleType:
-    """The module in `path`, run once under `name`.
+def is_loaded(namespace: Mapping[str, Any]) -> bool:
+    """Whether these are the globals of a scenario's or figure's file."""
+    return str(namespace.get("__name__", "")).startswith(_LOADED)
+
+
+def load_module(path: Path, kind: str) -> ModuleType:
+    """The module in `path`, which holds a `kind` (a scenario, a figure, a problem), run once.
 
     Raises `ValueError` with the reason where it cannot be imported.
     """
+    name = f"{_LOADED}{kind}_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ValueError(f"file must be a Python module, was {path}")

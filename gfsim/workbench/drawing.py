@@ -29,7 +29,7 @@ def draw(figure_file: Path, record: "xarray.Dataset", venue: str, folder: Path, 
     from matplotlib.figure import Figure
 
     mpl.use("Agg")
-    module = load_module(figure_file, f"_gfsim_figure_{figure_file.stem}")
+    module = load_module(figure_file, "figure")
     if not callable(getattr(module, "figure", None)):
         raise ValueError(f"{figure_file} must define figure(record, venue), was without it")
     with _uncollected():
@@ -82,7 +82,7 @@ def _settle(figure: "Figure") -> None:
 
     if engine := figure.get_layout_engine():
         engine.execute(figure)
-        figure.set_layout_engine(None)
+        figure.set_layout_engine("none")
     for part in figure.findobj(SubFigure):
         part.bbox_relative.set_points(part.bbox_relative.get_points().round(6))
     for ax in figure.findobj(Axes):

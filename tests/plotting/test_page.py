@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -181,6 +182,28 @@ def test_the_film_follows_the_rows():
         assert [float(line.get_ydata()[0]) for line in heads] == list(running["observable_0"].values[:, last])
         assert all(len(line.get_xdata()) == 1 for line in plane.lines if line.get_marker() == "o")
     animation._draw_was_started = True
+
+
+def test_the_films_background_is_the_figure_as_it_was_laid_out(monkeypatch):
+    """Axes, ticks and texts are a picture from the first frame on, pixel for pixel the one that was drawn."""
+    module = sys.modules["gfsim.plotting.film"]
+    pictures, still = [], module._still
+
+    def seen(figure, moving):
+        figure.canvas.draw()
+        pictures.append(np.array(figure.canvas.buffer_rgba()))
+        still(figure, moving)
+
+    monkeypatch.setattr(module, "_still", seen)
+    animation = film(sweep(members=2, rows=31), frames=4)
+    animation._draw_was_started = True
+    figure = animation._fig
+    figure.canvas.draw()
+    # No frame has been drawn: nothing has moved yet.
+    np.testing.assert_array_equal(np.array(figure.canvas.buffer_rgba()), pictures[0])
+    animation._func(3)
+    figure.canvas.draw()
+    assert np.any(np.array(figure.canvas.buffer_rgba()) != pictures[0])
 
 
 def test_a_film_is_written_whole(record, capsys, monkeypatch):

@@ -70,6 +70,7 @@ BAD = [
     (["draw", "unit-parabola"], "record must be a complete netCDF file, was 'records/unit-parabola.nc'"),
     (["draw", "unit-parabola", "--out", "nowhere"], "record must be an existing file, was 'nowhere/unit-parabola.nc'"),
     (["draw", "nowhere.py"], "scenario must be a name or an existing .py file, was 'nowhere.py'"),
+    (["sweep", "unit-parabola", "--seeds", "0:2", "--vmap"], "vmap must be left out for unit-parabola"),
     (["run", "empty.py"], "must define exactly one subclass of gfsim.Scenario, was 0"),
     (["run", "broken.py"], "must import, was stopped by SyntaxError"),
     (["run", "binary.py"], "must import, was stopped by"),

@@ -134,6 +134,17 @@ def test_what_a_scenario_must_return_is_one_line(house, capsys, old, new, messag
     assert re.search(f"^gfsim: {message}$", capsys.readouterr().err, re.MULTILINE)
 
 
+def test_a_refusal_of_the_library_names_the_line_that_asked_for_it(house, capsys):
+    mine = write_scenario(house, "mine.py", "x = np.linspace", "gf.log_spaced(1.0, 0.5, 3)\n        x = np.linspace")
+    number = 1 + (house / mine).read_text().splitlines().index("        gf.log_spaced(1.0, 0.5, 3)")
+    assert main(["run", mine]) == 2
+    refusal = rf"gfsim: t0, t1 must satisfy 0 < t0 < t1 < inf, were 1.0, 0.5 \(.*/{mine}, line {number}\)"
+    assert re.search(f"^{refusal}$", capsys.readouterr().err, re.MULTILINE)
+    # What the file itself refuses says what it has to.
+    assert main(["run", "unit-parabola", "--points", "1"]) == 2
+    assert "line" not in capsys.readouterr().err
+
+
 def test_a_figure_that_is_none_leaves_no_file(house, capsys):
     script = house / "figures/unit_parabola.py"
     script.write_text(script.read_text().replace("return fig", "return [fig, 3]"))
