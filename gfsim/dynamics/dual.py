@@ -25,8 +25,8 @@ class DualFlow(AbstractFlow):
         u = √2·α·cosh(κs),   v = √2·α·sinh(κs),   β = u ⊙ v = α² sinh(2κs),
 
     which is θ' = −∇L exactly. As α → 0, |s_i| = 1 becomes a wall: β_i is nil inside, and any number on it. The state is
-    s, `trajectory.theta` is (u, v), and α = 1e-100 is no trouble. Give `simulate` θ0 = α·problem.theta and an `atol` of
-    its own for s, which is of order one.
+    s, `trajectory.theta` is (u, v), and α = 1e-100 is no trouble. Give `simulate` θ0 = α·problem.theta, or a state that
+    such a run has left (s is read from its v; u follows from s), and an `atol` of its own for s, which is of order one.
 
     Raises ValueError for a network that is not a `DiagonalLinear` or an α outside (0, 1).
 

@@ -84,7 +84,7 @@ def test_a_run_killed_after_any_write_resumes_bit_identically(name, tmp_path, mo
         assert_identical(run(checkpoint=path), undisturbed)
 
 
-def test_an_error_estimate_killed_after_any_write_resumes_bit_identically(tmp_path, monkeypatch):
+def test_an_error_estimate_killed_after_a_write_resumes_bit_identically(tmp_path, monkeypatch):
     """Its solve changes solver where the run did, and a resumed one has to know which changes are behind it."""
     run = stiff()
     assert "→" in run.stats["solver"]
@@ -107,7 +107,8 @@ def test_an_error_estimate_killed_after_any_write_resumes_bit_identically(tmp_pa
         np.testing.assert_array_equal(run.error_estimate, undisturbed)
     writes = range(first + 1, total + 1)
     assert len(writes) > 3
-    for kill_after in writes:
+    # The first, the last, and every third in between.
+    for kill_after in sorted({*writes[::3], writes[-1]}):
         limit, total = kill_after, 0
         with checkpoints_in(tmp_path / str(kill_after)):
             with contextlib.suppress(Killed):
