@@ -91,7 +91,8 @@ def _asked_for_in(error: Exception) -> str:
     """The line of a scenario's or figure's file that called what refused; nothing where it is the file that refuses."""
     *callers, (raising, _) = traceback.walk_tb(error.__traceback__)
     own = [(frame, line) for frame, line in callers if is_loaded(frame.f_globals)]
-    if not own or is_loaded(raising.f_globals) or raising.f_globals["__name__"].startswith("gfsim.workbench"):
+    inside = is_loaded(raising.f_globals) or raising.f_globals["__name__"].startswith("gfsim.workbench")
+    if not own or inside or isinstance(error, OSError):
         return ""
     frame, line = own[-1]
     return f" ({frame.f_code.co_filename}, line {line})"
@@ -165,6 +166,7 @@ def _sweep(command: cl.Sweep) -> int:
     scenarios = configurations(base.reduced() if command.reduced else base, command)
     if command.vmap and all(scenario.ensemble is None for scenario in scenarios):
         raise ValueError(f"vmap must be left out for {listing.name}, which solves no configurations together")
+    _check_folder(command.out)
     path = command.out / f"{_label(listing, command)}-sweep.nc"
     engine = in_process
     if command.cluster is not None:
@@ -235,8 +237,15 @@ def _check_files(options: cl.Files | cl.Fit) -> None:
     from gfsim.plotting import style
 
     style(options.venue)
-    if options.out is not None and options.out.exists() and not options.out.is_dir():
-        raise ValueError(f"out must be a folder, was {str(options.out)!r}")
+    if options.out is not None:
+        _check_folder(options.out)
+
+
+def _check_folder(out: Path) -> None:
+    # It is made where it is written to, below what there is.
+    there = next(folder for folder in (out, *out.parents) if folder.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK)):
+        raise ValueError(f"out must be, or lie in, a folder that can be written to, was {str(out)!r}")
 
 
 def _draw_record(listing: Listing, record, options: cl.Files, label: str) -> list[Path]:
@@ -257,6 +266,7 @@ def _compare(command: cl.Compare) -> int:
     from gfsim.workbench.comparing import compare_file, comparison_table
     from gfsim.workbench.runtime import prepare_jax
 
+    _check_folder(command.out)
     prepare_jax()
     record, path = compare_file(command)
     _console().print(comparison_table(record))
@@ -267,6 +277,7 @@ def _compare(command: cl.Compare) -> int:
 def _view(command: cl.View) -> int:
     from gfsim.workbench.showing import write_page
 
+    _check_folder((command.out or command.record).parent)
     print(f"page: {write_page(command)}")
     return HOLDS
 
@@ -274,6 +285,7 @@ def _view(command: cl.View) -> int:
 def _animate(command: cl.Animate) -> int:
     from gfsim.workbench.showing import write_film
 
+    _check_folder((command.out or command.record).parent)
     print(f"film: {write_film(command)}")
     return HOLDS
 

@@ -58,7 +58,20 @@ BAD = [
     (["view", "foreign.nc"], "record must be written by gfsim (format 1), was 'foreign.nc' (format None)"),
     (["view", "claims.nc"], "claims of a record must be JSON, was '[{'"),
     (["view", "unit-parabola"], "record must be an existing file, was 'unit-parabola'"),
-    (["view", "good.nc", "--out", "script/page.html"], "File exists: 'script'"),
+    (
+        ["view", "good.nc", "--out", "script/page.html"],
+        "out must be, or lie in, a folder that can be written to, was 'script'",
+    ),
+    (["animate", "good.nc", "--out", "script/film.gif"], "out must be, or lie in, a folder that can be written to"),
+    (
+        ["compare", "problem.py", "--t1", "1", "--step-sizes", "0.1", "--out", "script/a"],
+        "out must be, or lie in, a folder",
+    ),
+    (["sweep", "unit-parabola", "--seeds", "0:2", "--out", "script"], "out must be, or lie in, a folder"),
+    (
+        ["run", "unit-parabola", "--out", "script/a/b"],
+        "out must be, or lie in, a folder that can be written to, was 'script/a/b'",
+    ),
     (["animate"], "RECORD"),
     (["animate", "nowhere.nc"], "record must be an existing file, was 'nowhere.nc'"),
     (["animate", "half.nc"], "record must be a complete netCDF file, was 'half.nc'"),
@@ -85,7 +98,10 @@ BAD = [
     (["run", "unit-parabola", "--rtol", "inf"], "rtol must lie between 0 and 1, was inf"),
     (["run", "unit-parabola", "--rtol", "1"], "rtol must lie between 0 and 1, was 1.0"),
     (["run", "unit-parabola", "--confirm", "maybe"], "maybe"),
-    (["run", "unit-parabola", "--out", "script"], "out must be a folder, was 'script'"),
+    (
+        ["run", "unit-parabola", "--out", "script"],
+        "out must be, or lie in, a folder that can be written to, was 'script'",
+    ),
     (["cite"], "cite must be given a scenario's name"),
     (["cite", "nowhere.py"], "was 'nowhere.py'"),
     (["compare"], "FILE"),
