@@ -52,10 +52,11 @@ def unfold(record: xarray.Dataset) -> tuple[list[Series], list[Plane]]:
     series, planes = [], []
     for name, variable in record.data_vars.items():
         clock, name = _clock(record, variable), str(name)
-        if variable.dtype.kind not in "fiu" or clock is None or record.sizes[clock] < 2:
+        if variable.dtype.kind not in "fiu" or not variable.size or clock is None or record.sizes[clock] < 2:
             continue
         if variable.dims[-1] in STATES and variable.sizes[variable.dims[-1]] > 1 and variable.dims[-1] != clock:
-            planes.append(_plane(name, variable, clock))
+            if (plane := _plane(name, variable, clock)) is not None:
+                planes.append(plane)
         elif not _is_time(name):
             series.append(_series(record, name, variable, clock))
     return series, planes
@@ -98,7 +99,8 @@ def _time_of(record: xarray.Dataset, variable: xarray.DataArray, clock: str) -> 
     return clock, xarray.DataArray(np.arange(record.sizes[clock], dtype=float), dims=clock)
 
 
-def _plane(name: str, variable: xarray.DataArray, clock: str) -> Plane:
+def _plane(name: str, variable: xarray.DataArray, clock: str) -> Plane | None:
+    """The paths in two coordinates, or in their principal plane; None where fewer than two finite states span none."""
     state = variable.dims[-1]
     lead = [dim for dim in variable.dims if dim not in (clock, state)]
     chosen, labels = _lines(variable, lead)
@@ -108,10 +110,14 @@ def _plane(name: str, variable: xarray.DataArray, clock: str) -> Plane:
         return Plane(name, clock, (f"{name}[0]", f"{name}[1]"), states, labels)
     flat = states.reshape(-1, states.shape[-1])
     finite = flat[np.isfinite(flat).all(axis=1)]
+    if len(finite) < 2:
+        return None
     centre = finite.mean(axis=0)
     _, singular, directions = np.linalg.svd(finite - centre, full_matrices=False)
-    total = max(float(np.sum(singular**2)), np.finfo(float).tiny)
-    shares = [f"{name}: principal direction {i + 1} ({100 * singular[i] ** 2 / total:.3g} %)" for i in range(2)]
+    # Relative to the largest: squares of what is far away may overflow.
+    squares = (singular / max(float(singular[0]), np.finfo(float).tiny)) ** 2
+    total = max(float(np.sum(squares)), np.finfo(float).tiny)
+    shares = [f"{name}: principal direction {i + 1} ({100 * squares[i] / total:.3g} %)" for i in range(2)]
     return Plane(name, clock, (shares[0], shares[1]), (states - centre) @ directions[:2].T, labels)
 
 
@@ -126,9 +132,9 @@ def _lines(variable: xarray.DataArray, lead: list) -> tuple[np.ndarray, list[str
 
 
 def _label(lead: list, where: tuple) -> str:
-    return ", ".join(
-        str(value) if isinstance(value, str) else f"{dim} {value:g}" for dim, value in zip(lead, where, strict=True)
-    )
+    texts = {dim: f"{dim} {value:g}" if np.asarray(value).dtype.kind in "fiu" else str(value)
+             for dim, value in zip(lead, where, strict=True)}  # fmt: skip
+    return ", ".join(texts.values())
 
 
 def _rows(count: int) -> np.ndarray:

@@ -209,7 +209,7 @@ def parse_command(
         raise ValueError(f"{arguments[0]} must be given a scenario's name (gfsim list) or file, was given none")
     for option in ("--grid", "--sample"):
         # The last one would silently replace the others.
-        if arguments.count(option) > 1:
+        if sum(argument == option or argument.startswith(f"{option}=") for argument in arguments) > 1:
             raise ValueError(f"{option} must be given once, with all fields behind it, was given again")
     asked = f"gfsim {arguments[0]}" if arguments[0] in _COMMANDS else "gfsim"
     return _parse(Command, arguments, "gfsim", asked)  # pyright: ignore[reportArgumentType]

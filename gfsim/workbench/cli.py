@@ -14,6 +14,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 from typing import TextIO
 
 from gfsim import __version__
@@ -81,31 +82,45 @@ def _says_what_is_wrong(error: Exception) -> bool:
     """Whether the error is a refusal, raised on purpose, rather than an accident whose traceback is needed."""
     if isinstance(error, OSError):
         return True
-    if not isinstance(error, ValueError | TypeError):
-        return False
     *_, (frame, line) = traceback.walk_tb(error.__traceback__)
-    return linecache.getline(frame.f_code.co_filename, line).lstrip().startswith("raise ")
+    on_purpose = linecache.getline(frame.f_code.co_filename, line).lstrip().startswith("raise ")
+    # What another library refuses to a scenario's own code is an accident there.
+    below = [_package(frame) for frame, _ in _from_own_code(error)[1:]]
+    return isinstance(error, ValueError | TypeError) and on_purpose and ("gfsim" in below or not below)
 
 
 def _asked_for_in(error: Exception) -> str:
     """The line of a scenario's or figure's file that called what refused; nothing where it is the file that refuses."""
-    *callers, (raising, _) = traceback.walk_tb(error.__traceback__)
-    own = [(frame, line) for frame, line in callers if is_loaded(frame.f_globals)]
-    inside = is_loaded(raising.f_globals) or raising.f_globals["__name__"].startswith("gfsim.workbench")
-    if not own or inside or isinstance(error, OSError):
+    own = _from_own_code(error)
+    below = [_package(frame) for frame, _ in own[1:]]
+    # A disk that is full is not to be looked for there.
+    elsewhere = "gfsim" in below if isinstance(error, OSError) else not below
+    if not own or elsewhere or own[-1][0].f_globals["__name__"].startswith("gfsim.workbench"):
         return ""
-    frame, line = own[-1]
+    frame, line = own[0]
     return f" ({frame.f_code.co_filename}, line {line})"
+
+
+def _from_own_code(error: Exception) -> list[tuple[FrameType, int]]:
+    """The last place in a scenario's or figure's file and what it called; nothing where none is involved."""
+    frames = list(traceback.walk_tb(error.__traceback__))
+    own = [k for k, (frame, _) in enumerate(frames) if is_loaded(frame.f_globals)]
+    return frames[own[-1] :] if own else []
+
+
+def _package(frame: FrameType) -> str:
+    return frame.f_globals.get("__name__", "").partition(".")[0]
 
 
 def _list() -> int:
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(no_wrap=True, style="bold")
     table.add_column()
     for listing in listings():
-        table.add_row(listing.name, listing.claim)
+        table.add_row(Text(listing.name), Text(listing.claim))
     _console().print(table)
     return HOLDS
 
@@ -193,6 +208,7 @@ def _sweep(command: cl.Sweep) -> int:
 
 def _fit(command: cl.Fit) -> int:
     from gfsim.workbench.fitting import fit_record, fit_table
+    from gfsim.workbench.table import finite
 
     _check_files(command)
     found, figures = fit_record(command)
@@ -200,9 +216,9 @@ def _fit(command: cl.Fit) -> int:
         laws = [
             {
                 "group": group,
-                "exponent": law.exponent,
-                "interval": law.interval,
-                "prefactor": law.prefactor,
+                "exponent": finite(law.exponent),
+                "interval": [finite(end) for end in law.interval],
+                "prefactor": finite(law.prefactor),
                 "holds": None if claim is None else claim.holds,
             }
             for group, law, claim in found
@@ -223,8 +239,8 @@ def _draw(command: cl.Draw) -> int:
     label = _label(listing, command)
     path = command.record(label)
     record = load_record(path)
-    if record.attrs["scenario"] != listing.name:
-        raise ValueError(f"record must be of {listing.name}, was of {record.attrs['scenario']} ({path})")
+    if (other := record.attrs.get("scenario")) != listing.name:
+        raise ValueError(f"record must be of {listing.name}, was of {other or 'no scenario'} ({path})")
     figures = _draw_record(listing, record, command, label)
     if not figures:
         raise ValueError(f"scenario must have a figure to draw, was {listing.name} without one")

@@ -7,14 +7,16 @@ gives its tasks back.
 
 import collections
 import contextlib
+import logging
+import math
 import re
 import secrets
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any
 
-from gfsim.workbench.store import Row, stage
 from gfsim.workbench.sweep_runs import Engine, Job, Progress, Run, Split, solve
 
 # dask types whatever its client returns as possibly a coroutine.
@@ -26,8 +28,6 @@ PATIENCE = 10.0
 AHEAD = 2
 # Seconds without a result after which the tasks given out are looked at.
 GLANCE = 1.0
-# How often a run that is alone in its task may be given up by the scheduler, because workers died with it.
-DEATHS = 3
 
 _SETTINGS = {
     "distributed.worker.multiprocessing-method": "spawn",
@@ -36,18 +36,23 @@ _SETTINGS = {
     "distributed.worker.memory.spill": False,
     "distributed.worker.memory.pause": False,
     "distributed.worker.memory.terminate": 0.95,
+    # A worker that happens to be starting again this long after any death would be given up for good.
+    "distributed.deploy.lost-worker-timeout": "1000 days",
 }
 
 
 def on_cluster(address: str, notice: Callable[[str], None]) -> Engine:
     """The engine that solves a sweep on the workers of `address`, as `connected` reads it.
 
-    `notice` is told which workers were refused, and why.
+    `notice` is told which workers were refused, and why, and that none is left.
+
+    Raises `ValueError` for what is no address.
     """
+    _local(address)
 
     def engine(job: Job, split: Split) -> Iterator[Progress]:
         with connected(address) as client:
-            yield from _solve(client, _admit(client, job.staging, notice), job, split)
+            yield from _solve(client, _admit(client, job.staging, notice), job, split, notice)
 
     return engine
 
@@ -64,19 +69,18 @@ def connected(address: str) -> Iterator[Client]:
         from distributed.system import MEMORY_LIMIT
     except ImportError:
         raise ValueError("--cluster needs dask.distributed: install gfsim[cluster]") from None
-    local = re.fullmatch(r"local:([1-9]\d*)", address)
-    if not (local or re.match(r"(tcp|tls)://\S+:\d+$", address) or Path(address).is_file()):
-        raise ValueError(
-            f"cluster must be local:N, tcp://HOST:PORT, tls://HOST:PORT or a scheduler file, was {address!r}"
-        )
+    workers = _local(address)
     with contextlib.ExitStack() as stack:
+        # What goes wrong is said in one line, without dask's own account of it.
+        stack.callback(logging.disable, logging.root.manager.disable)
+        logging.disable(logging.CRITICAL)
         stack.enter_context(settings(_SETTINGS))
         try:
-            if local:
+            if workers:
                 cluster = distributed.LocalCluster(
-                    n_workers=int(local[1]),
+                    n_workers=workers,
                     threads_per_worker=1,
-                    memory_limit=0.9 * MEMORY_LIMIT / int(local[1]),
+                    memory_limit=0.9 * MEMORY_LIMIT / workers,
                     dashboard_address="127.0.0.1:0",
                     silence_logs=60,
                 )
@@ -92,21 +96,41 @@ def connected(address: str) -> Iterator[Client]:
         yield client
 
 
-def _solve(client: Client, ticket: str, job: Job, split: Split) -> Iterator[Progress]:
+def _local(address: str) -> int:
+    """How many workers are to be started here; none for the address of a scheduler, or its file.
+
+    Raises `ValueError` for anything else.
+    """
+    if local := re.fullmatch(r"local:([1-9]\d*)", address):
+        return int(local[1])
+    if not (re.match(r"(tcp|tls)://\S+:\d+$", address) or Path(address).is_file()):
+        raise ValueError(
+            f"cluster must be local:N, tcp://HOST:PORT, tls://HOST:PORT or a scheduler file, was {address!r}"
+        )
+    return 0
+
+
+def _solve(client: Client, ticket: str, job: Job, split: Split, notice: Callable[[str], None]) -> Iterator[Progress]:
     """Gives the tasks out, never many more than there are workers, until the store holds every run.
 
     Raises OSError where the store cannot be written or the scheduler is gone; what was finished stays.
     """
-    from distributed import wait
+    from distributed import KilledWorker, wait
 
-    waiting = collections.deque((task, 0) for task in split(len(client.ncores())))
-    given: dict[Any, tuple[list[Run], int]] = {}
+    waiting = collections.deque(split(len(client.ncores())))
+    given: dict[Any, list[Run]] = {}
+    seen = time.monotonic()
     while waiting or given:
-        workers = max(1, len(client.ncores()))
-        while waiting and len(given) < AHEAD * workers:
-            task, deaths = waiting.popleft()
-            given[client.submit(solve, job, task, pure=False, resources={ticket: 1})] = task, deaths
-        yield Progress(0, 0, sum(len(task) for task, _ in list(given.values())[:workers]))
+        workers = len(client.ncores())
+        if workers:
+            seen = time.monotonic()
+        elif time.monotonic() - seen > PATIENCE:
+            notice("gfsim: no worker is left; waiting for one")
+            seen = math.inf
+        while waiting and len(given) < AHEAD * max(1, workers):
+            task = waiting.popleft()
+            given[client.submit(solve, job, task, pure=False, resources={ticket: 1})] = task
+        yield Progress(0, 0, sum(len(task) for task in list(given.values())[:workers]))
         try:
             waited: Any = wait(list(given), timeout=GLANCE, return_when="FIRST_COMPLETED")
         except TimeoutError:
@@ -119,36 +143,22 @@ def _solve(client: Client, ticket: str, job: Job, split: Split) -> Iterator[Prog
         except CancelledError:
             raise ConnectionError("cluster went away; the same sweep started again goes on") from None
         for future in waited.done:
-            task, deaths = given.pop(future)
+            task = given.pop(future)
             try:
                 error = future.exception(timeout=PATIENCE)
                 done, failed = (0, 0) if error else future.result(timeout=PATIENCE)
             except TimeoutError:
                 # Its worker died with the counts. The runs are in the store, where whoever takes the task finds them.
-                waiting.append((task, deaths))
                 future.cancel()
+                waiting.append(task)
                 continue
             if error is None:
                 yield Progress(done, failed, 0)
-            elif deaths < DEATHS or len(task) > 1:
-                waiting.extend(_again(error, task, deaths))
+            elif isinstance(error, KilledWorker):
+                # Workers died while they had it, perhaps of a neighbour: `solve` finds out which run it is.
+                waiting.append(task)
             else:
-                (run,) = task
-                reason = "KilledWorker: the workers that solved it died (out of memory?)"
-                stage(Path(job.staging), run.identity, [Row(run.identity, run.configuration, None, reason)])
-                yield Progress(0, 1, 0)
-
-
-def _again(error: Exception, task: list[Run], deaths: int) -> list[tuple[list[Run], int]]:
-    """The tasks that take the place of one whose workers died: each run by itself, for one of them may be the cause.
-
-    Raises whatever else went wrong.
-    """
-    from distributed import KilledWorker
-
-    if not isinstance(error, KilledWorker):
-        raise error
-    return [([run], 0) for run in task] if len(task) > 1 else [(task, deaths + 1)]
+                raise error
 
 
 def _admit(client: Client, staging: str, notice: Callable[[str], None]) -> str:

@@ -48,6 +48,8 @@ def fit_record(command: Fit) -> tuple[list[Law], list[Path]]:
     if not {"identity", "status", "seed"} <= set(record.variables):
         raise ValueError(f"record must be one of gfsim sweep, was {str(command.record)!r}")
     record = record.isel(run=record["status"].values == "done")
+    if not record.sizes["run"]:
+        raise ValueError(f"record must hold a run that is done, was {str(command.record)!r} without one")
     x, y = (_numbers(record, name) for name in (command.x, command.y))
     found = []
     for label, chosen in _groups(record, command.x, command.y).items():
@@ -71,11 +73,18 @@ def _numbers(record: "xarray.Dataset", name: str) -> np.ndarray:
 
 def _groups(record: "xarray.Dataset", x: str, y: str) -> dict[str, np.ndarray]:
     """Which runs share every field but `x`, `y` and the seed, named by the fields that differ."""
-    fields = [name for name in json.loads(record["configuration"].values[0]) if name not in (x, y, "seed")]
-    fields = [name for name in fields if name in record and len(np.unique(record[name].values)) > 1]
-    columns = [[f"{name} {_short(value)}" for value in record[name].values] for name in fields]
-    labels = np.array([", ".join(row) for row in zip(*columns, strict=True)] or [""] * record.sizes["run"])
+    rows = [json.loads(text) for text in record["configuration"].values.tolist()]
+    columns = {name: [row.get(name) for row in rows] for name in rows[0] if name not in (x, y, "seed")}
+    texts = [_texts(name, values) for name, values in columns.items() if any(value != values[0] for value in values)]
+    labels = np.array([", ".join(row) for row in zip(*texts, strict=True)] or [""] * len(rows))
     return {label: labels == label for label in dict.fromkeys(labels.tolist())}
+
+
+def _texts(name: str, values: list[Any]) -> list[str]:
+    """The field with each of its values, short where that tells them apart."""
+    short = {json.dumps(value): _short(value) for value in values}
+    apart = len(set(short.values())) == len(short)
+    return [f"{name} {short[json.dumps(value)] if apart else json.dumps(value)}" for value in values]
 
 
 def _figure(command: Fit, x: np.ndarray, y: np.ndarray, groups: dict[str, np.ndarray], found: list[Law]) -> "Figure":

@@ -67,11 +67,8 @@ def run_scenario(name: str, scenario: Scenario, path: Path, confirm: bool = Fals
         unfinished.parent.rmdir()
     record = load_record(path)
     claims = claims_of(scenario, record)
-    names = [claim.name for claim in claims]
     if not claims:
         raise ValueError(f"claims of {name} must be at least one, was an empty list")
-    if len(set(names)) != len(names):
-        raise ValueError(f"claims of {name} must have different names, was {names}")
     verdicts = [Verdict(claim) for claim in claims]
     if confirm:
         verdicts = _confirmed(name, scenario, claims)

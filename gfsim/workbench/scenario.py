@@ -99,13 +99,19 @@ def solved(scenario: Scenario) -> "xarray.Dataset":
 
 
 def claims_of(scenario: Scenario, record: "xarray.Dataset") -> "list[gfsim.verification.claims.Claim]":
-    """What the scenario's `claims` returns for a record. Raises TypeError where that is no list of claims."""
+    """What the scenario's `claims` returns for a record.
+
+    Raises TypeError where that is no list of claims, `ValueError` where two have one name.
+    """
     from gfsim.verification.claims import Claim
 
     claims = scenario.claims(record)
     if not isinstance(claims, list) or not all(isinstance(claim, Claim) for claim in claims):
         kinds = sorted({_kind(claim) for claim in claims}) if isinstance(claims, list) else _kind(claims)
         raise TypeError(f"{type(scenario).__name__}.claims must return a list of gfsim.Claim, was {kinds}")
+    names = [claim.name for claim in claims]
+    if len(set(names)) != len(names):
+        raise ValueError(f"{type(scenario).__name__}.claims must have different names, was {names}")
     return claims
 
 

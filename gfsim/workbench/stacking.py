@@ -16,9 +16,8 @@ def stack(parts: "Sequence[xarray.Dataset]") -> "xarray.Dataset":
 
     A variable or a row that a run does not have is NaN, an empty string in text. Dimensions labelled by text are
     aligned by their labels; where numbers label a dimension and differ between parts, they become the variable
-    `<dimension>_of_run`. How the runs are divided into parts makes no difference to the result.
-
-    Raises `ValueError` where a variable has different dimensions in two runs.
+    `<dimension>_of_run`. Where a variable has other dimensions in other runs, the fewest keep its name, and the others
+    are `<name>_of_<dimensions>`. How the runs are divided into parts makes no difference to the result.
     """
     import xarray
 
@@ -42,11 +41,21 @@ def stack(parts: "Sequence[xarray.Dataset]") -> "xarray.Dataset":
             for column, values, size in zip(columns, own, sizes, strict=True):
                 if values is not None:
                     column[f"{dim}_of_run"] = (("run", dim), np.tile(values, (size, 1)))
+    _tell_apart(columns)
     names = dict.fromkeys(name for column in columns for name in column)
     places = [{str(dim): own for dim, own in index.items() if dim in labels} for index in indexes]
     return xarray.Dataset(
-        {name: _joined(name, [column.get(name) for column in columns], sizes, labels, places) for name in names}, labels
+        {name: _joined([column.get(name) for column in columns], sizes, labels, places) for name in names}, labels
     )
+
+
+def _tell_apart(columns: list[dict[str, Variable]]) -> None:
+    """Gives variables of one name and different dimensions names of their own."""
+    for name in {name for column in columns for name in column}:
+        kinds = {column[name][0] for column in columns if name in column}
+        for column in columns:
+            if name in column and (dims := column[name][0]) != min(kinds, key=lambda own: (len(own), own)):
+                column["_".join((name, "of", *dims[1:]))] = column.pop(name)
 
 
 def _plain(array: "xarray.Variable") -> Variable:
@@ -55,15 +64,12 @@ def _plain(array: "xarray.Variable") -> Variable:
 
 
 def _joined(
-    name: str,
     parts: list[Variable | None],
     sizes: list[int],
     labels: dict[str, np.ndarray],
     places: list[dict[str, Any]],
 ) -> Variable:
-    dims, *others = dict.fromkeys(part[0] for part in parts if part is not None)
-    if others:
-        raise ValueError(f"{name} must have the same dimensions in every run, had {dims} and {others[0]}")
+    (dims,) = {part[0] for part in parts if part is not None}
     held = [part[1] for part in parts if part is not None]
     widest = [max(values.shape[axis] for values in held) for axis in range(1, len(dims))]
     shape = [len(labels[dim]) if dim in labels else size for dim, size in zip(dims[1:], widest, strict=True)]

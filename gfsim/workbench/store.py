@@ -36,7 +36,10 @@ class Row:
     reason: str = ""
 
     def stacked(self) -> "xarray.Dataset":
-        """The run as a data set with the dimension `run` of size one."""
+        """The run as a data set with the dimension `run` of size one; a name that the sweep needs becomes `result_…`.
+
+        Raises `ValueError` for what a sweep cannot hold.
+        """
         import xarray
 
         data = xarray.Dataset() if self.data is None else self.data
@@ -44,12 +47,21 @@ class Row:
         status = FAILED if self.data is None else DONE
         texts = zip(_OWN, (self.identity, self.configuration, status, self.reason), strict=True)
         rows: dict[str, Any] = {name: (("run",), np.array([text], dtype=object)) for name, text in texts}
-        rows |= {str(name): (("run",), np.array([value])) for name, value in data.attrs.items()}
+        if "run" in data.dims:
+            raise ValueError("simulate must leave the dimension run to the sweep, had its own")
+
+        def kept(name: Any) -> str:
+            # A field is a coordinate of the sweep.
+            return f"result_{name}" if name in fields or name in _OWN else str(name)
+
+        for name, value in data.attrs.items():
+            text = value if np.ndim(value) == 0 else json.dumps(np.asarray(value).tolist())
+            rows[kept(name)] = (("run",), np.array([text]))
         for name, variable in data.variables.items():
             if name not in indexes:
-                # A field is a coordinate of the sweep.
-                kept = f"result_{name}" if name in fields else str(name)
-                rows[kept] = (("run", *variable.dims), variable.values[None])
+                if variable.dtype.kind == "c":
+                    raise ValueError(f"{name} must be real, was complex")
+                rows[kept(name)] = (("run", *variable.dims), variable.values[None])
         return xarray.Dataset(rows, {dim: index.to_numpy() for dim, index in indexes.items()})
 
 

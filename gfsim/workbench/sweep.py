@@ -1,6 +1,7 @@
 """Which runs a sweep consists of: a grid over fields, random samples, and seeds."""
 
 import ast
+import contextlib
 import dataclasses
 import hashlib
 import itertools
@@ -17,6 +18,8 @@ from gfsim.workbench.software import software
 
 # Runs beyond which a sweep is begun only with --yes.
 LARGE = 10_000
+# What a record and JAX's keys can hold.
+LARGEST_SEED = 2**63 - 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -110,11 +113,12 @@ def _read(field: str, kind: Any, text: str) -> Any:
         value = ast.literal_eval(text.strip())
     except (ValueError, SyntaxError):
         value = {"true": True, "false": False, "none": None}.get(text.lower(), text)
-    try:
-        return _fitted(value, kind)
-    except TypeError:
-        name = kind.__name__ if isinstance(kind, type) else str(kind).replace("typing.", "")
-        raise ValueError(f"{field} must be {name}, was {text!r}") from None
+    # Where it is no such value, it is the text itself that may be wanted: 1 and none are names too.
+    for meant in (value, text):
+        with contextlib.suppress(TypeError):
+            return _fitted(meant, kind)
+    name = kind.__name__ if isinstance(kind, type) else str(kind).replace("typing.", "")
+    raise ValueError(f"{field} must be {name}, was {text!r}")
 
 
 def _fitted(value: Any, kind: Any) -> Any:
@@ -144,8 +148,8 @@ def _seeds(text: str | None) -> range | None:
     if text is None:
         return None
     found = re.fullmatch(r"(\d+):(\d+)", text)
-    if found is None or not int(found[1]) < int(found[2]):
-        raise ValueError(f"seeds must be FIRST:END with 0 <= FIRST < END, was {text!r}")
+    if found is None or not int(found[1]) < int(found[2]) <= LARGEST_SEED:
+        raise ValueError(f"seeds must be FIRST:END with 0 <= FIRST < END <= {LARGEST_SEED}, was {text!r}")
     return range(int(found[1]), int(found[2]))
 
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 # Seconds between two writes of finished runs.
 INTERVAL = 2.0
+# How often a run may be begun again after the process that solved it has died.
+RETRIES = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,10 +69,12 @@ def in_process(job: Job, split: Split) -> Iterator[Progress]:
 def solve(job: Job, task: list[Run]) -> tuple[int, int]:
     """Solves the runs of one task that are not there yet and puts them into the store; counts done and failed ones.
 
-    A task that was cut off is found by its name and goes on. A run that fails is a result like any other, with the
-    reason in the place of numbers.
+    A task that was cut off is found by its name and goes on, from then on with one run at a time, of which each is
+    written and leaves a mark while it is solved: one that has died `RETRIES` times more has failed. A run that
+    fails is a result like any other, with the reason in the place of numbers.
     """
     folder, name = Path(job.staging), task[0].identity
+    doubtful = _begun(folder, name, "task") > 0
     earlier: dict[str, str] = {}
     for part in staged(folder, name):
         earlier |= dict(zip(part["identity"].values, part["status"].values, strict=True))
@@ -87,14 +91,47 @@ def solve(job: Job, task: list[Run]) -> tuple[int, int]:
             fresh.clear()
 
     try:
-        for row in _rows(job, [run for run in task if run.identity not in earlier]):
+        left = [run for run in task if run.identity not in earlier]
+        for row in _rows_one_by_one(job, left) if doubtful else _rows(job, left):
             failed += row.data is None
             fresh.append(row)
-            if time.monotonic() - written > INTERVAL:
+            if doubtful or time.monotonic() - written > INTERVAL:
                 flush()
     finally:
         flush()
+    _mark(folder, name, "task").unlink(missing_ok=True)
     return len(task) - failed, failed
+
+
+def _mark(folder: Path, identity: str, kind: str) -> Path:
+    return folder / f"{identity}.{kind}"
+
+
+def _begun(folder: Path, identity: str, kind: str) -> int:
+    """How often the run or task was begun before; counts this time too."""
+    with _mark(folder, identity, kind).open("ab") as mark:
+        before = mark.tell()
+        mark.write(b".")
+    return before
+
+
+def forget_deaths(staging: Path) -> None:
+    """Leaves nothing held against any run: for a sweep that goes on, where it was its own process that ended."""
+    for kind in ("task", "run"):
+        for mark in staging.glob(f"*.{kind}"):
+            mark.unlink(missing_ok=True)
+
+
+def _rows_one_by_one(job: Job, runs: list[Run]) -> Iterator[Row]:
+    folder = Path(job.staging)
+    for run in runs:
+        if _begun(folder, run.identity, "run") >= RETRIES:
+            reason = "KilledWorker: the workers that solved it died (out of memory?)"
+            yield Row(run.identity, run.configuration, None, reason)
+        else:
+            yield from _rows(job, [run])
+        # The row is in the store by now.
+        _mark(folder, run.identity, "run").unlink(missing_ok=True)
 
 
 def _rows(job: Job, runs: list[Run]) -> Iterator[Row]:
@@ -106,16 +143,19 @@ def _rows(job: Job, runs: list[Run]) -> Iterator[Row]:
         with contextlib.suppress(Exception), _silent():
             together = scenario.simulate_ensemble(members)
     for k, (run, member) in enumerate(zip(runs, members, strict=True)):
-        data, reason = None, ""
+        row, reason = None, ""
         try:
             with _silent():
                 data = with_claims(member, solved(member) if together is None else together[k])
+                # What cannot be stored is the run's own failure.
+                row = Row(run.identity, run.configuration, data)
+                row.stacked()
         except Exception as error:
-            reason = f"{type(error).__name__}: {one_line(error)}"
+            row, reason = None, f"{type(error).__name__}: {one_line(error)}"
         if together is None:
             # Every shape of network adds programs to those that a process holds.
             release_programs()
-        yield Row(run.identity, run.configuration, data, reason)
+        yield row or Row(run.identity, run.configuration, None, reason)
 
 
 def with_claims(scenario: Scenario, data: "xarray.Dataset") -> "xarray.Dataset":

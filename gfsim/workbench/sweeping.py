@@ -15,8 +15,8 @@ from gfsim.workbench.discovery import Listing
 from gfsim.workbench.scenario import Scenario
 from gfsim.workbench.store import DONE, FAILED, Store
 from gfsim.workbench.sweep import chunks, code_of, described, identity
-from gfsim.workbench.sweep_runs import Engine, Job, Progress, Run, in_process
-from gfsim.workbench.table import SIGN
+from gfsim.workbench.sweep_runs import Engine, Job, Progress, Run, forget_deaths, in_process
+from gfsim.workbench.table import SIGN, finite
 
 if TYPE_CHECKING:
     import xarray
@@ -57,8 +57,8 @@ class Swept:
                         "name": name,
                         "source": str(one["claim_source"].values[made][0]),
                         "relation": str(one["claim_relation"].values[made][0]),
-                        "predicted": float(np.median(one["claim_predicted"].values[made])),
-                        "measured": float(np.median(one["claim_measured"].values[made])),
+                        "predicted": finite(float(np.median(one["claim_predicted"].values[made]))),
+                        "measured": finite(float(np.median(one["claim_measured"].values[made]))),
                         "runs": int(np.sum(made)),
                         "holds": int(np.sum(one["claim_holds"].values[made])),
                     }
@@ -108,6 +108,7 @@ def sweep(
         known = store.statuses()
         settled = (DONE,) if retry_failed else (DONE, FAILED)
         wanted = [run for run in runs if known.get(run.identity) not in settled]
+        forget_deaths(store.staging)
         failed = sum(known[run.identity] == FAILED for run in runs if known.get(run.identity) in settled)
         report(Progress(total - len(wanted) - failed, failed, 0), total)
         keys = [ensembles[run.identity] if together else None for run in wanted]
@@ -155,7 +156,8 @@ def summary_table(swept: Swept) -> "Table":
         table.add_column(column, justify="right", no_wrap=True)
     for entry in swept.claims():
         holds = Text(f"{entry['holds']} of {entry['runs']}", "green" if entry["holds"] == entry["runs"] else "bold red")
-        numbers = f"{SIGN[entry['relation']]} {entry['predicted']:.6g}", f"{entry['measured']:.6g}"
+        predicted, measured = (math.nan if entry[name] is None else entry[name] for name in ("predicted", "measured"))
+        numbers = f"{SIGN[entry['relation']]} {predicted:.6g}", f"{measured:.6g}"
         table.add_row(Text(entry["name"]), Text(entry["source"]), *numbers, holds)
     return table
 

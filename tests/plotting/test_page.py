@@ -10,7 +10,7 @@ import pytest
 import xarray
 
 from gfsim.plotting.film import film
-from gfsim.plotting.page import page
+from gfsim.plotting.page import _swept, page
 from gfsim.plotting.series import unfold
 from gfsim.workbench import load_record, save_record
 from gfsim.workbench.cli import main
@@ -65,6 +65,31 @@ def test_tables_and_images_are_no_curves():
     assert "Claims" in page(grid, "grid")
     with pytest.raises(ValueError, match="record must hold a curve along a clock"):
         film(grid)
+
+
+def test_what_cannot_be_drawn_is_left_out():
+    lost = sweep(members=2, rows=20)
+    lost["theta"][:, 1:] = lost["theta"][1] = np.nan
+    lost["nobody"] = (("nobodys_member", "time"), np.zeros((0, 20)))
+    series, planes = unfold(lost)
+    assert (len(series), planes) == (10, [])
+    days = np.array(["2026-01-01", "2026-01-02"], dtype="datetime64[ns]")
+    assert unfold(lost.assign_coords(member=days))[0][0].labels[1].startswith("2026-01-02")
+    far = sweep(members=2, rows=20)
+    far["theta"] = far["theta"] * 1e200
+    assert "(" in unfold(far)[1][0].axes[0]
+
+
+def test_a_sweeps_page_has_its_claims():
+    names = np.array(["escapes", "ends"], dtype=object)
+    text = {f"claim_{name}": (("run", "claim"), np.full((3, 2), value, dtype=object)) for name, value in
+            {"source": "theorem 1", "relation": "at_most"}.items()}  # fmt: skip
+    numbers = {f"claim_{name}": (("run", "claim"), values) for name, values in {
+        "predicted": np.ones((3, 2)), "measured": np.array([[1, 2], [3, np.nan], [5, 6.0]]),
+        "holds": np.array([[1, 1], [1, np.nan], [0, 1.0]])}.items()}  # fmt: skip
+    first, second = _swept(xarray.Dataset({**text, **numbers}, {"claim": names}))
+    assert (first["name"], first["holds"]) == ("escapes: in 2 of 3 runs, medians", False)
+    assert (second["name"], second["measured"]) == ("ends: in 2 of 2 runs, medians", 4)
 
 
 def test_the_page_is_small_and_needs_nothing_else(record, capsys):

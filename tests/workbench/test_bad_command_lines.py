@@ -56,7 +56,7 @@ BAD = [
     (["view", "text.nc"], "record must be a complete netCDF file, was 'text.nc'"),
     (["view", "half.nc"], "record must be a complete netCDF file, was 'half.nc'"),
     (["view", "foreign.nc"], "record must be written by gfsim (format 1), was 'foreign.nc' (format None)"),
-    (["view", "claims.nc"], "claims of a record must be JSON, was '[{'"),
+    (["view", "claims.nc"], "claims of a record must be JSON, a list, was '[{'"),
     (["view", "unit-parabola"], "record must be an existing file, was 'unit-parabola'"),
     (
         ["view", "good.nc", "--out", "script/page.html"],

@@ -7,9 +7,10 @@ import subprocess
 import sys
 
 import pytest
+import xarray
 
 import gfsim
-from gfsim.workbench import load_record
+from gfsim.workbench import load_record, save_record
 from gfsim.workbench.cli import main
 from tests.workbench.conftest import SCENARIO, files_in
 
@@ -143,6 +144,26 @@ def test_a_refusal_of_the_library_names_the_line_that_asked_for_it(house, capsys
     # What the file itself refuses says what it has to.
     assert main(["run", "unit-parabola", "--points", "1"]) == 2
     assert "line" not in capsys.readouterr().err
+
+
+def test_what_another_library_refuses_a_scenario_is_the_scenarios_own_error(house, capsys):
+    mine = write_scenario(
+        house, "mine.py", "x = np.linspace", "xarray.Dataset({'a': 1}).isel(t=3)\n        x = np.linspace"
+    )
+    assert main(["run", mine]) == 3
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_docstring_is_no_markup(house, capsys):
+    write_scenario(house, "scenarios/marked.py", "The square of one is one.", "All of [a, b] and of [/0, 1] is one.")
+    assert main(["list"]) == 0
+    assert "All of [a, b] and of [/0, 1] is one." in capsys.readouterr().out
+
+
+def test_a_record_of_no_scenario_is_not_drawn(house, capsys):
+    save_record(xarray.Dataset({"y": 1.0}), "records/unit-parabola.nc")
+    assert main(["draw", "unit-parabola"]) == 2
+    assert "record must be of unit-parabola, was of no scenario" in capsys.readouterr().err
 
 
 def test_a_figure_that_is_none_leaves_no_file(house, capsys):
@@ -281,11 +302,15 @@ def test_bad_input_is_one_line_and_exit_2(house, capsys, arguments, message):
         ("class Parabola(gf.Scenario)", "class Parabola", "must define exactly one subclass of gfsim.Scenario, was 0"),
         ("    def claims", "    def assertions", "must define simulate and claims, was without claims"),
         ("@dataclasses", "# @dataclasses", "must be decorated with @dataclasses.dataclass"),
-        ('gf.Claim("slope"', 'gf.Claim("drift"', "claims of mine must have different names"),
+        ('gf.Claim("slope"', 'gf.Claim("drift"', "Parabola.claims must have different names"),
         ('"slope", "calculus"', '"slope", ""', "source of a claim must be a non-empty string"),
         ('"outcome": "reached_end"', '"scenario": "x"', "attributes of a record must leave .* was scenario"),
         ("self.announce(", "raise ValueError('data must be finite, was NaN'); (", "data must be finite, was NaN"),
-        ("self.announce(", "open('nowhere.csv'); (", "No such file or directory: 'nowhere.csv'"),
+        (
+            "self.announce(",
+            "open('nowhere.csv'); (",
+            r"No such file or directory: 'nowhere.csv' \(.*mine.py, line \d+\)",
+        ),
     ],
 )
 def test_a_defective_scenario_is_one_line_and_exit_2(house, capsys, old, new, message):

@@ -123,15 +123,15 @@ def test_any_field_may_be_swept(folder, capsys):
         (["--grid", "height=1", "--grid", "points=3"], "--grid must be given once, with all fields .* was given again"),
         (["--grid", "seed=1", "--seeds", "0:2"], "every field must be swept in one way, was seed in two"),
         (["--grid", "height=1,-2"], "height must be positive, was -2.0"),
-        (["--seeds", "3:3"], "seeds must be FIRST:END with 0 <= FIRST < END, was '3:3'"),
-        (["--seeds", "7"], "seeds must be FIRST:END with 0 <= FIRST < END, was '7'"),
+        (["--seeds", "3:3"], "seeds must be FIRST:END with 0 <= FIRST < END <= 9223372036854775807, was '3:3'"),
+        (["--seeds", "7"], "seeds must be FIRST:END with 0 <= FIRST < END <= 9223372036854775807, was '7'"),
         (["--seeds", "0:10000000000"], "sweep of more than 10000 runs must be confirmed with --yes, was of 10{10}"),
         (["--sample", "height=1:2"], "samples must be positive with --sample and 0 without, was 0"),
         (["--sample", "height=2:1", "--samples", "3"], "--sample must be FIELD=LOW:HIGH .* was height=2:1"),
         (["--sample", "height=0:1:log", "--samples", "3"], "--sample must be FIELD=LOW:HIGH .* was height=0:1:log"),
         (["--sample", "kind=a:b", "--samples", "3"], "a sampled field must be a number, was 'kind'"),
         (["--seeds", "0:2", "--cluster", "nowhere"], "cluster must be local:N, tcp://HOST:PORT, .* was 'nowhere'"),
-        (["--seeds", "0:2", "--out", "drop.py"], ".*Not a directory: 'drop.py/.*'"),
+        (["--seeds", "0:2", "--out", "drop.py"], "out must be, or lie in, a folder .*, was 'drop.py'"),
         (["--seeds", "0:2", "--out", "/proc/nothing"], ".*'/proc/nothing'"),
     ],
 )  # fmt: skip
@@ -239,8 +239,32 @@ def test_rows_are_the_same_however_they_are_divided():
     assert np.isnan(whole["n"].values[2])
     for cut in (1, 2, 3, 5):
         assert stack([stack(rows[:cut]), stack(rows[cut:])]).equals(whole)
-    with pytest.raises(ValueError, match="n must have the same dimensions in every run"):
-        stack([rows[0], rows[1].assign(n=(("run", "k"), [[1, 2]]))])
+
+
+def test_a_variable_of_other_dimensions_is_another_one():
+    one, two = (("k",), np.arange(2.0)), (("k", "l"), np.ones((2, 2)))
+    rows = [Row(str(k), "{}", xarray.Dataset({"w": w})).stacked() for k, w in enumerate((one, 5.0, two, one))]
+    whole = stack(rows)
+    assert {name: whole[name].dims[1:] for name in ("w", "w_of_k", "w_of_k_l")} == {
+        "w": (),
+        "w_of_k": ("k",),
+        "w_of_k_l": ("k", "l"),
+    }
+    np.testing.assert_array_equal(whole["w"], [np.nan, 5, np.nan, np.nan])
+    np.testing.assert_array_equal(whole["w_of_k"].values[[0, 3]], [[0, 1], [0, 1]])
+    for cut in (1, 2, 3):
+        assert stack([stack(rows[:cut]), stack(rows[cut:])]).equals(whole)
+
+
+def test_what_the_sweep_needs_itself_gets_another_name():
+    data = xarray.Dataset({"status": ("t", np.ones(3))}, attrs={"reason": "mine", "sizes": [1, 2]})
+    row = Row("a", '{"x": 1}', data).stacked()
+    assert row["status"].values.tolist() == ["done"]
+    assert (row["result_reason"].item(), row["sizes"].item()) == ("mine", "[1, 2]")
+    np.testing.assert_array_equal(row["result_status"], np.ones((1, 3)))
+    for bad in (xarray.Dataset({"z": ("run", np.ones(4))}), xarray.Dataset({"z": 1j})):
+        with pytest.raises(ValueError, match="must"):
+            Row("a", "{}", bad).stacked()
 
 
 def test_a_run_done_twice_counts_once_and_done_wins(tmp_path):
