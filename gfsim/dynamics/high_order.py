@@ -40,7 +40,8 @@ class HighOrderFlow(AbstractFlow):
 
     The clock is τ with dt = S^{q−1}‖g‖₂^{2−q}dτ, and t is part of the state (`trajectory.log_t`). A Euclidean flow is
     then gradient flow, dθ/dτ = −g: as stiff as that and no more, and at a minimum τ = ∞ also where t is finite. End a
-    run with `gf.events.gradient_below`; `gf.verification.extinction_time` gives the time that is left. A single
+    run with `gf.events.gradient_below`; `gf.verification.extinction_time` gives the time that is left. Once ‖θ − θ*‖
+    has come down to `atol`, g is the solver's error and so is what it adds to t: nothing estimates that. A single
     coordinate of the other norm may come to rest at a finite τ, past which steps are short.
 
     Raises ValueError for a degree of at most 1, a smoothness that is not positive, or another norm.
@@ -175,9 +176,10 @@ class HighOrderDescent(AbstractDescent):
         batch_size: int | None = None,
         key: Key | None = None,
     ):
-        _check(degree, norm, 1.0 if smoothness is None else smoothness)
+        smoothness = None if smoothness is None else real_number("smoothness", smoothness)
+        degree = real_number("degree", degree)
         self.step_size = positive_step(step_size)
-        transformation = high_order(degree, norm, smoothness, step_size)
+        transformation = high_order(degree, norm, smoothness, real_number("step_size", step_size))
         self.descent = OptaxDescent(problem, transformation, step_size, batch_size, key)
 
     @property

@@ -1,6 +1,7 @@
 """The flow whose time-η map is a step of gradient descent, to any order in η."""
 
 from collections.abc import Callable
+from numbers import Integral
 from typing import Literal
 
 import equinox as eqx
@@ -55,7 +56,7 @@ class ModifiedFlow(AbstractFlow):
         batch_size: int | None = None,
     ):
         checked_problem(problem)
-        if order != "quadratic" and (isinstance(order, bool) or not isinstance(order, int) or order < 0):
+        if order != "quadratic" and (isinstance(order, bool) or not isinstance(order, Integral) or order < 0):
             raise ValueError(f'order must be an integer of at least 0 or "quadratic", was {order!r}')
         if batch_size is not None:
             if order != 1:

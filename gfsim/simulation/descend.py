@@ -115,6 +115,7 @@ class DescentRun:
         descent: AbstractDescent,
         theta0: Float[Array | np.ndarray, "*members P"],
         t1: float,
+        max_steps: int,
         save: SaveAt | EveryStep | None,
         events: tuple[AbstractEvent, ...],
     ):
@@ -122,13 +123,19 @@ class DescentRun:
         self.ensemble = theta0.ndim == 2
         self._events = events
         self._step_size = float(descent.step_size)
-        self._last = max(1, round(t1 / self._step_size))
+        wanted = max(1, round(t1 / self._step_size))
+        self._last = min(wanted, max_steps)
+        self._limited = self._last < wanted
         if isinstance(save, SaveAt):
-            marks = np.unique(np.rint(save.times / self._step_size).astype(int))
+            # Past the end there are none, and integers would not hold all of them.
+            steps = np.rint(save.times / self._step_size)
+            marks = np.unique(steps[steps <= self._last].astype(int))
         elif save is None:
             marks = np.array([0, self._last])
         else:
             marks = np.arange(self._last + 1)
+        if not marks.size:
+            marks = np.array([self._last])
         self._marks = jax.device_put(marks)
         self._every = isinstance(save, EveryStep)
         self.walk, finite = begin(descent, events, self._marks, self._every, theta0)
@@ -136,10 +143,9 @@ class DescentRun:
         if not np.all(on_host(finite)):
             raise ValueError("theta0 must have a finite loss and gradient, had infinity or NaN")
 
-    def go(self, max_steps: int, meter: LogTimeMeter, checkpoint: Checkpoint) -> None:
+    def go(self, meter: LogTimeMeter, checkpoint: Checkpoint) -> None:
         """Step until every member has ended, from the checkpoint where there is one."""
-        last, stop, chunk = min(self._last, max_steps), 0, 1024
-        self._limited = last < self._last
+        last, stop, chunk = self._last, 0, 1024
         if (stored := checkpoint.load()) is not None:
             notes, filled = stored
             stop, self.walk = notes["stop"], filled(self.walk)

@@ -1,7 +1,8 @@
 """Conditions that end a run: `simulate(..., until=norm_reaches(1.0) | loss_below(1e-3))`.
 
-An event is true where its value is ≥ 0. The time at which it becomes true is located on the solver's dense output
-and the run ends there with a step of its own.
+An event is true where its value is ≥ 0. It is looked at at the end of every step; where it has become true there, the
+time at which it did is located on the solver's dense output, and the run ends there with a step of its own. What is
+true only inside one step is not seen.
 """
 
 import abc

@@ -74,7 +74,7 @@ def begin(fixed: tuple[AbstractFlow, dfx.AbstractSolver, tuple[AbstractEvent, ..
     step = first_step(field, state, slope.state, _order(solver, terms), motion.tolerance, motion.end)
     true = values(events, flow.problem, flow.parameters(state)) >= 0
     happened = jnp.any(true)
-    finite = jnp.isfinite(potential) & jnp.isfinite(optx.two_norm(slope))
+    finite = _finite((potential, slope))
     motion = dataclasses.replace(
         motion,
         step=step,
@@ -85,6 +85,11 @@ def begin(fixed: tuple[AbstractFlow, dfx.AbstractSolver, tuple[AbstractEvent, ..
         energy_scale=jnp.abs(potential),
     )
     return packed(mount(flow, solver, motion))
+
+
+def _finite(tree: PyTree) -> Bool[Array, ""]:
+    """Whether every number is; a norm would overflow long before the numbers do, and flags would be an array more."""
+    return jnp.all(jnp.isfinite(jnp.stack([jnp.max(jnp.abs(leaf)) for leaf in jax.tree.leaves(tree)])))
 
 
 @functools.partial(Compiled, per_member=True)
@@ -156,7 +161,7 @@ def attempt(
     # A move by no more than atol, such as rounding at a minimum, dissipates atol²/step.
     energy_tolerance = motion.tolerance.rtol * (motion.energy_scale + y.dissipated) + motion.tolerance.atol**2 / step
     ratio = jnp.maximum(ratio, jnp.abs(error.dissipated) / jnp.maximum(energy_tolerance, _LEAST_ENERGY))
-    finite = jnp.isfinite(ratio) & jnp.isfinite(optx.two_norm(y)) & (result == dfx.RESULTS.successful)
+    finite = jnp.isfinite(ratio) & _finite(y) & (result == dfx.RESULTS.successful)
     ratio = jnp.where(finite, ratio, jnp.inf)
     good = ratio <= 1.0
 

@@ -132,7 +132,7 @@ class Run:
             self._times = self._save.times[self._save.times > 0]
         elif self._save is None:
             self._times = _NEVER
-        if self._save is None:
+        if self._times is not None and not self._times.size:
             # Arrays without a slot would cost as much in a call as others.
             self._kept: list[Kept | None] = [None] * (len(self._shares.slices) if self._shares else 1)
             return
@@ -382,7 +382,7 @@ class Run:
         clock, energy = (self.motion.number(name) for name in ("clock", "dissipated"))
         start = row(np.zeros_like(clock), self._start, np.zeros_like(energy))
         end = row(clock, self.motion.state, energy)
-        if self._save is None:
+        if self._times is not None and not self._times.size:
             return ends(start, end)
         start_is_kept = not isinstance(self._save, SaveAt) or bool(self._save.times[0] == 0.0)
         saved, kept = self.motion.number("saved").astype(int), self._all_kept()

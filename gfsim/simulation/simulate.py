@@ -83,7 +83,7 @@ def simulate(
             f"was {_kind(dynamics)}"
         )
     start = _checked_start(dynamics.problem, theta0)
-    _check_numbers(t1, rtol, atol, max_steps)
+    t1, rtol, atol, max_steps = _checked_numbers(t1, rtol, atol, max_steps)
     true_or_false("progress", progress)
     if solver is not None and not isinstance(solver, dfx.AbstractAdaptiveSolver):
         raise TypeError(f"solver must be a diffrax solver with an error estimate, was {_kind(solver)}")
@@ -96,17 +96,17 @@ def simulate(
     began = time.perf_counter()
 
     kept = Checkpoint(checkpoint, dynamics, start, events, t1, save, solver, rtol, atol, max_steps)
-    meter = LogTimeMeter(float(t1), progress)
+    meter = LogTimeMeter(t1, progress)
     if isinstance(dynamics, AbstractDescent):
         if solver is not None:
             raise ValueError(f"solver must be left out for a descent, was {type(solver).__name__}")
-        descent = DescentRun(dynamics, start, float(t1), save, events)
+        descent = DescentRun(dynamics, start, t1, max_steps, save, events)
         with meter:
-            descent.go(max_steps, meter, kept)
+            descent.go(meter, kept)
         return assembled(descent, observers, began, None)
 
     tolerance = _tolerance(start, rtol, atol)
-    run = Run(dynamics, start, np.full(start.shape[:-1], float(t1)), save, events, tolerance, solver)
+    run = Run(dynamics, start, np.full(start.shape[:-1], t1), save, events, tolerance, solver)
     with meter:
         run.go(max_steps, meter, kept)
 
@@ -194,14 +194,20 @@ def _checked_series(flow: ModifiedFlow, theta0: Float[Array | np.ndarray, "*memb
 _sharpness = eqx.filter_jit(largest_eigenvalue)
 
 
-def _check_numbers(t1: float, rtol: float, atol: float | None, max_steps: int) -> None:
-    if not 0 < real_number("t1", t1) < np.inf:
+def _checked_numbers(
+    t1: float, rtol: float, atol: float | None, max_steps: int
+) -> tuple[float, float, float | None, int]:
+    """The same as Python's own numbers: a checkpoint knows a run by them."""
+    t1, rtol = real_number("t1", t1), real_number("rtol", rtol)
+    if not 0 < t1 < np.inf:
         raise ValueError(f"t1 must be a positive finite number, was {t1}")
-    if not SMALLEST_RTOL <= real_number("rtol", rtol) < 1:
+    if not SMALLEST_RTOL <= rtol < 1:
         raise ValueError(f"rtol must lie in [{SMALLEST_RTOL}, 1), was {rtol}")
-    if atol is not None and not 0 <= real_number("atol", atol) < np.inf:
-        raise ValueError(f"atol must be non-negative and finite, was {atol}")
-    positive_integer("max_steps", max_steps)
+    if atol is not None:
+        atol = real_number("atol", atol)
+        if not 0 <= atol < np.inf:
+            raise ValueError(f"atol must be non-negative and finite, was {atol}")
+    return t1, rtol, atol, positive_integer("max_steps", max_steps)
 
 
 def _kind(value: object) -> str:

@@ -58,7 +58,10 @@ class Claim:
     @property
     def slack(self) -> float:
         """The allowed distance, in the units of the measured value."""
-        return self.tolerance * abs(self.predicted) if self.scale == "relative" else self.tolerance
+        if self.scale == "absolute":
+            return self.tolerance
+        # No multiple of an infinite prediction is a distance from it.
+        return self.tolerance * abs(self.predicted) if math.isfinite(self.predicted) else 0.0
 
     @property
     def holds(self) -> bool:

@@ -154,7 +154,7 @@ def _alive(run: Trajectory, times: np.ndarray) -> np.ndarray:
     """Which of `times` are rows of the run; a run that ended before one of them has fewer rows, and its own last."""
     count = int(np.sum(times <= float(run.t[-1]) * (1 + 1e-12)))
     # What diverged is finite to the end, but says nothing about a model any more.
-    return np.arange(times.size) < (count if run.outcome == Outcome.reached_end else count - 1)
+    return np.arange(times.size) < (count - 1 if run.outcome == Outcome.diverged else count)
 
 
 @eqx.filter_jit

@@ -10,7 +10,8 @@ def extinction_time(flow: HighOrderFlow, trajectory: Trajectory) -> float:
     """The physical time at which the flow reaches the minimum that `trajectory` has come close to; p > 2, Euclidean.
 
     Near a minimum that is not degenerate the gradient decays on the clock τ at λ = gᵀHg/‖g‖², so that the end of the
-    run is followed by ∫‖g‖^{2−q}S^{q−1}dτ = S^{q−1}‖g‖^{2−q}/((2−q)λ). End the run where that is small beside t.
+    run is followed by ∫‖g‖^{2−q}S^{q−1}dτ = S^{q−1}‖g‖^{2−q}/((2−q)λ). End the run where that is small beside t, and
+    before ‖θ − θ*‖ comes down to `atol`, below which g, and with it the clock, is the solver's error.
 
     Raises ValueError for p ≤ 2, where no such time exists, and for another norm.
 
@@ -25,6 +26,8 @@ def extinction_time(flow: HighOrderFlow, trajectory: Trajectory) -> float:
     q, theta = p / (p - 1), trajectory.theta[-1]
     g = flow.problem.grad(theta)
     squared = jnp.vdot(g, g)
+    if squared == 0:
+        return float(jnp.exp(trajectory.log_t[-1]))
     decay = jnp.vdot(g, flow.problem.hvp(theta, g)) / squared
     left = flow.smoothness ** (q - 1) * squared ** (1 - q / 2) / ((2 - q) * decay)
     return float(jnp.exp(trajectory.log_t[-1]) + left)

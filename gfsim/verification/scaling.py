@@ -117,5 +117,5 @@ def _lines(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> tuple[np.ndarra
     spread = np.sum(weights * away**2, axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         slope = np.sum(weights * away * (y - y_mean[:, None]), axis=1) / spread
-    slope = np.where(spread > 1e-20 * max(1.0, np.ptp(x) ** 2), slope, np.nan)
+    slope = np.where(spread > 1e-20 * np.ptp(x) ** 2, slope, np.nan)
     return slope, y_mean - slope * x_mean

@@ -204,3 +204,10 @@ def test_refusals(arguments, message):
             dynamics(problem, **arguments)
     with pytest.raises(ValueError, match=r"^step_size must lie in \(0, 1\], was 1.5$"):
         gf.HighOrderDescent(problem, 1.5, 1.5)
+
+
+def test_nothing_is_left_where_it_rests():
+    bowl = gf.Problem.from_loss(lambda p: 0.5 * jnp.sum(p**2), jnp.ones(2))
+    flow = gf.HighOrderFlow(bowl, 3.0)
+    run = gf.simulate(flow, [0.6, 0.8], 2000.0, atol=0.0)
+    assert extinction_time(flow, run) == pytest.approx(float(np.exp(run.log_t[-1])))

@@ -52,6 +52,13 @@ def test_nan_never_holds(predicted, tolerance, relation, scale):
     assert not claim(math.nan, predicted, tolerance, relation=relation, scale=scale).holds
 
 
+def test_an_infinite_bound_bounds_everything():
+    for predicted, measured, relation in ((np.inf, 3.0, "at_most"), (-np.inf, 3.0, "at_least")):
+        assert claim(predicted, measured, relation=relation).holds
+        assert claim(predicted, predicted, 0.0, relation=relation).holds
+        assert not claim(-predicted, measured, relation=relation).holds
+
+
 @pytest.mark.parametrize(("predicted", "measured"), [(math.inf, 1.0), (1.0, math.inf), (math.inf, math.inf)])
 def test_nothing_is_close_to_infinity(predicted, measured):
     assert not claim(predicted, measured).holds

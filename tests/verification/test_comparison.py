@@ -73,3 +73,13 @@ def test_bad_input_is_one_line(arguments, message):
     problem = gf.Problem.from_loss(lambda x: jnp.sum(x**4) / 4, jnp.array([2.0]))
     with pytest.raises(ValueError, match=message):
         gf.compare(problem, problem.theta, **{"t1": 1.0, "step_sizes": (0.1,), **arguments})
+
+
+def test_rows_before_a_models_end_are_valid():
+    """The series ends between two iterates; the last one before it is compared."""
+    well = gf.Problem.from_loss(lambda p: -jnp.sum(p**2) / 2 + jnp.sum(p**4) / 4, jnp.array([0.3]))
+    record = gf.compare(well, [0.05], 6.0, [0.6], ("modified-1",))
+    end = gf.simulate(gf.ModifiedFlow(well, 0.6, 1), [0.05], 6.0, rtol=1e-10)
+    assert end.outcome == "series_diverges"
+    times, valid = record["t"].values[0], record["valid"].values[0, 0].astype(bool)
+    np.testing.assert_array_equal(valid[: times.size], times < end.t[-1])

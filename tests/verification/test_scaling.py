@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gfsim.verification import fit_power_law
+from gfsim.verification import bootstrap_fit, fit_power_law
 
 
 def test_recovers_a_power_law():
@@ -12,6 +12,13 @@ def test_recovers_a_power_law():
     np.testing.assert_allclose(law.exponent, -3.25, rtol=1e-12)
     np.testing.assert_allclose(law.prefactor, 2.5, rtol=1e-10)
     np.testing.assert_allclose(law.residuals, 0, atol=1e-12)
+
+
+def test_the_scale_of_x_changes_nothing_but_the_rate():
+    x, seeds = np.array([1.0, 2.0, 3.0] * 2), [0, 0, 0, 1, 1, 1]
+    y = np.exp([1, 2, 3, 1.1, 2.1, 3.05])
+    usual, small = (bootstrap_fit(scale * x, y, seeds, "exponential") for scale in (1.0, 1e-11))
+    np.testing.assert_allclose(small.exponent, 1e11 * usual.exponent, rtol=1e-10)
 
 
 def test_residuals_are_logarithms_beside_the_fit():
