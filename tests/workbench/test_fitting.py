@@ -135,3 +135,25 @@ def test_a_record_of_one_run_has_no_law(tmp_path, capsys):
     save_record(xarray.Dataset({"identity": 0.5, "time": 1.0}), path)
     assert main(["fit", str(path), "--x", "identity", "--y", "time"]) == 2
     assert re.fullmatch("gfsim: record must be one of gfsim sweep, was .*\n", capsys.readouterr().err)
+
+
+def test_groups_are_of_values_and_not_of_their_looks(tmp_path, capsys, monkeypatch):
+    """Of values that print alike, and of a field that is called like a dimension."""
+    write_drop(tmp_path)
+    path = tmp_path / "drop.py"
+    path.write_text(path.read_text().replace("points: int", "moment: int = 0\n    points: int"))
+    monkeypatch.chdir(tmp_path)
+    grid = ["--grid", "height=1,2,4", "moment=1,2", "drag=1.0,1.0000001"]
+    assert main(["sweep", "drop.py", "--json", *grid, "--seeds", "0:2"]) == 0
+    assert main(["fit", "records/drop-sweep.nc", "--x", "height", "--y", "time", "--out", ".", "--json"]) == 0
+    groups = [law["group"] for law in json.loads(capsys.readouterr().out.splitlines()[-1])["laws"]]
+    assert groups == [f"drag {drag}, moment {k}" for k in (1, 2) for drag in ("1.0", "1.0000001")]
+
+
+def test_a_sweep_of_failures_has_no_law(tmp_path, capsys, monkeypatch):
+    write_drop(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert main(["sweep", "drop.py", "--grid", "height=13", "--seeds", "0:2", "--json"]) == 1
+    capsys.readouterr()
+    assert main(["fit", "records/drop-sweep.nc", "--x", "height", "--y", "rtol"]) == 2
+    assert "record must hold a run that is done" in capsys.readouterr().err

@@ -143,6 +143,43 @@ def test_bad_sweeps_are_one_line_and_exit_2(folder, capsys, arguments, message):
     assert not (folder / "records").exists() or not any((folder / "records").iterdir())
 
 
+def test_texts_that_look_like_something_else_are_texts(folder, capsys):
+    swept(capsys, "--grid", "kind=none,1,true,stone", "drag=none,1")
+    record = load_record("records/drop-sweep.nc")
+    assert record["kind"].values.tolist() == [kind for kind in ("none", "1", "true", "stone") for _ in range(2)]
+    np.testing.assert_array_equal(record["drag"], [np.nan, 1.0] * 4)
+
+
+def test_an_option_that_would_replace_another_is_refused(folder, capsys):
+    assert main(["sweep", "drop.py", "--grid=height=1", "--grid", "points=3"]) == 2
+    assert "--grid must be given once" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("claims", "failed", "measured"),
+    [
+        ('[gf.Claim("a", "s", 1.0, float("nan"), 0.1)]', 0, [None]),
+        ('[gf.Claim("a", "s", 1.0, 1.0, 0.1)] * 2', 2, []),
+    ],
+)
+def test_claims_of_a_sweep_are_those_of_its_runs(folder, capsys, claims, failed, measured):
+    path = folder / "drop.py"
+    path.write_text("import gfsim as gf\n" + path.read_text().replace("return []", f"return {claims}"))
+    found = swept(capsys, "--seeds", "0:2", code=1)
+    assert found["failed"] == failed
+    assert [claim["measured"] for claim in found["claims"]] == measured
+    if failed:
+        assert list(found["reasons"]) == ["ValueError: Drop.claims must have different names, was ['a', 'a']"]
+
+
+def test_what_a_record_cannot_hold_is_the_failure_of_its_run(folder, capsys):
+    path = folder / "drop.py"
+    path.write_text(path.read_text().replace('("moment", path)', '("run" if self.seed == 1 else "moment", path)'))
+    found = swept(capsys, "--seeds", "0:3", code=1)
+    assert load_record(found["record"])["status"].values.tolist() == ["done", "failed", "done"]
+    assert list(found["reasons"]) == ["ValueError: simulate must leave the dimension run to the sweep, had its own"]
+
+
 def test_a_sweep_needs_a_scenario(capsys):
     assert main(["sweep", "--grid", "height=1"]) == 2
     assert re.fullmatch("gfsim: scenario must be one of .*\n", capsys.readouterr().err)
