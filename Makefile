@@ -61,10 +61,11 @@ docs: $(STAMPS)/docs
 	@$(BIN)/mkdocs build --strict --quiet
 	@echo "documentation: site/index.html"
 
-# Scenarios two at a time; each prints its table when it is done.
-check: lint docs
-	@ls scenarios/*.py | xargs -P 2 -I{} sh -c '$(BIN)/gfsim run {} --reduced > $(STAMPS)/$$(basename {}).log 2>&1; \
-		code=$$?; cat $(STAMPS)/$$(basename {}).log; exit $$code'
+# Lint, documentation and scenarios two at a time; each prints what it has to say when it is done.
+check: $(STAMPS)/test $(STAMPS)/lint $(STAMPS)/docs
+	@printf '%s\n' lint docs scenarios/*.py | xargs -P 2 -I{} sh -c 'log=$(STAMPS)/$$(basename {}).log; \
+		case {} in *.py) $(BIN)/gfsim run {} --reduced;; *) $(MAKE) --no-print-directory {};; esac > $$log 2>&1; \
+		code=$$?; cat $$log; exit $$code'
 	@$(MAKE) --no-print-directory test
 	@$(BIN)/python -m pytest -n 2 -m "slow and not verify"
 

@@ -6,13 +6,12 @@ from typing import final
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from equinox import AbstractVar
 from jaxtyping import Array, Float, Int
 
 from gfsim.dynamics.descent import AbstractDescent, positive_step
 from gfsim.dynamics.oscillation import complementary, generic_block, refined, third_derivatives
-from gfsim.problems.checks import finite_array, positive_integer
+from gfsim.problems.checks import positive_integer
 from gfsim.problems.problem import Problem, checked_problem
 from gfsim.types import Theta
 
@@ -233,12 +232,12 @@ class RMSPropCentralFlow(AbstractCentralFlow):
             raise ValueError(f"decay must lie between 0 and 1, was {decay}")
         if not epsilon >= 0:
             raise ValueError(f"epsilon must be at least 0, was {epsilon}")
-        moments = finite_array("moment0", moment0, problem.size)
-        if not np.all(moments > 0):
-            raise ValueError(f"moment0 must be positive, was {moments.min():g} at least")
+        moment0 = jnp.asarray(moment0, float)
+        if moment0.shape != (problem.size,) or not bool(jnp.all(moment0 > 0)):
+            raise ValueError(f"moment0 must be a positive vector of shape ({problem.size},), was {moment0.shape}")
         self.problem = problem
         self.step_size = positive_step(step_size)
-        self.moment0 = jax.device_put(moments)
+        self.moment0 = moment0
         self.decay = decay
         self.epsilon = epsilon
         self.directions = positive_integer("directions", directions)

@@ -65,7 +65,7 @@ class ModifiedFlow(AbstractFlow):
                 raise ValueError(f"batch_size must lie between 1 and n = {problem.data.n}, was {batch_size}")
         self.problem = problem
         self.step_size = positive_step(step_size)
-        self.order = order
+        self.order = order if order == "quadratic" else int(order)
         self.batch_size = batch_size
 
     def initial_state(self, theta0: Theta) -> Theta:

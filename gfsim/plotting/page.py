@@ -37,7 +37,7 @@ def page(record: xarray.Dataset, title: str) -> str:
             | {"x": _plain(p.points[..., 0]), "y": _plain(p.points[..., 1])}
             for p in planes
         ],
-        "claims": _swept(record) if "claim_holds" in record else _stated(record, "claims", []),
+        "claims": _stated(record, "claims", []),
         "configuration": _stated(record, "configuration", {}),
         "about": {name: str(value) for name, value in record.attrs.items() if name not in ("claims", "configuration")},
     }
@@ -58,29 +58,6 @@ def _stated(record: xarray.Dataset, name: str, otherwise: list | dict) -> list |
         found = None
     if not isinstance(found, kind):
         raise ValueError(f"{name} of a record must be JSON, a {kind.__name__}, was {text!r}")
-    return found
-
-
-def _swept(record: xarray.Dataset) -> list[dict[str, object]]:
-    """The claims of a sweep's record: medians over the runs, and in how many of them each holds."""
-    found = []
-    for name in record["claim"].values.tolist():
-        one = record.sel(claim=name)
-        made = np.isfinite(one["claim_holds"].values)
-        holds = one["claim_holds"].values[made]
-        predicted, measured = (
-            float(np.median(one[f"claim_{kind}"].values[made])) for kind in ("predicted", "measured")
-        )
-        found.append(
-            {
-                "name": f"{name}: in {int(np.sum(holds))} of {holds.size} runs, medians",
-                "source": str(one["claim_source"].values[made][0]),
-                "relation": str(one["claim_relation"].values[made][0]),
-                "predicted": predicted if np.isfinite(predicted) else None,
-                "measured": measured if np.isfinite(measured) else None,
-                "holds": bool(np.all(holds)),
-            }
-        )
     return found
 
 

@@ -124,6 +124,10 @@ class Run:
         self.solver = choice.prepared(solver, self.dynamics, self._tolerance)
         self._fixed = Fixed(self.dynamics, self.solver, self.events)
 
+    @property
+    def _keeps_ends_alone(self) -> bool:
+        return self._times is not None and not self._times.size
+
     def _begin_keeping(self, members: tuple[int, ...]) -> None:
         self._flushed: list[tuple[np.ndarray, Kept]] = []
         # The start is not among what is kept: it is known.
@@ -132,7 +136,7 @@ class Run:
             self._times = self._save.times[self._save.times > 0]
         elif self._save is None:
             self._times = _NEVER
-        if self._times is not None and not self._times.size:
+        if self._keeps_ends_alone:
             # Arrays without a slot would cost as much in a call as others.
             self._kept: list[Kept | None] = [None] * (len(self._shares.slices) if self._shares else 1)
             return
@@ -382,7 +386,7 @@ class Run:
         clock, energy = (self.motion.number(name) for name in ("clock", "dissipated"))
         start = row(np.zeros_like(clock), self._start, np.zeros_like(energy))
         end = row(clock, self.motion.state, energy)
-        if self._times is not None and not self._times.size:
+        if self._keeps_ends_alone:
             return ends(start, end)
         start_is_kept = not isinstance(self._save, SaveAt) or bool(self._save.times[0] == 0.0)
         saved, kept = self.motion.number("saved").astype(int), self._all_kept()

@@ -1,10 +1,13 @@
 """`gfsim view` and `gfsim animate`: from a record to a page or a film, without the scenario that wrote it."""
 
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 from gfsim.workbench.arguments import Animate, View
 from gfsim.workbench.record import load_record, whole
+from gfsim.workbench.sweeping import swept_claims
 
 
 def write_page(command: View) -> Path:
@@ -16,11 +19,19 @@ def write_page(command: View) -> Path:
 
     record = load_record(command.record)
     path = command.out or command.record.with_suffix(".html")
+    if claims := [_over_runs(claim) for claim in swept_claims(record)]:
+        record = record.assign_attrs(claims=json.dumps(claims))
     text = page(record, str(record.attrs.get("scenario", command.record.stem)))
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole(path) as unfinished:
         unfinished.write_text(text, encoding="utf-8")
     return path
+
+
+def _over_runs(claim: dict[str, Any]) -> dict[str, Any]:
+    """A claim of a sweep as the page shows those of a run."""
+    name = f"{claim['name']}: in {claim['holds']} of {claim['runs']} runs, medians"
+    return {**claim, "name": name, "holds": claim["holds"] == claim["runs"]}
 
 
 def write_film(command: Animate) -> Path:

@@ -51,7 +51,7 @@ def stack(parts: "Sequence[xarray.Dataset]") -> "xarray.Dataset":
 
 def _tell_apart(columns: list[dict[str, Variable]]) -> None:
     """Gives variables of one name and different dimensions names of their own."""
-    for name in {name for column in columns for name in column}:
+    for name in list(dict.fromkeys(name for column in columns for name in column)):
         kinds = {column[name][0] for column in columns if name in column}
         for column in columns:
             if name in column and (dims := column[name][0]) != min(kinds, key=lambda own: (len(own), own)):

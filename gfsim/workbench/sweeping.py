@@ -43,27 +43,7 @@ class Swept:
         return self.record.isel(run=slice(self.rows))
 
     def claims(self) -> list[dict[str, Any]]:
-        """For each claim in how many of this sweep's runs it was made, and in how many it holds."""
-        own = self.own
-        if "claim" not in own.dims:
-            return []
-        entries = []
-        for name in own["claim"].values.tolist():
-            one = own.sel(claim=name)
-            made = np.isfinite(one["claim_holds"].values)
-            if np.any(made):
-                entries.append(
-                    {
-                        "name": name,
-                        "source": str(one["claim_source"].values[made][0]),
-                        "relation": str(one["claim_relation"].values[made][0]),
-                        "predicted": finite(float(np.median(one["claim_predicted"].values[made]))),
-                        "measured": finite(float(np.median(one["claim_measured"].values[made]))),
-                        "runs": int(np.sum(made)),
-                        "holds": int(np.sum(one["claim_holds"].values[made])),
-                    }
-                )
-        return entries
+        return swept_claims(self.own)
 
     @property
     def holds(self) -> bool:
@@ -80,6 +60,27 @@ class Swept:
         fields = [json.loads(text) for text in own["configuration"].values.tolist()]
         first = fields[own["reason"].values.tolist().index(reason)]
         return ", ".join(f"{name}={value}" for name, value in first.items() if any(f[name] != value for f in fields))
+
+
+def swept_claims(record: "xarray.Dataset") -> list[dict[str, Any]]:
+    """For each claim in how many of a sweep's runs it was made, and in how many it holds; its medians over them."""
+    entries = []
+    for name in record["claim"].values.tolist() if {"claim", "claim_holds"} <= set(record.variables) else []:
+        one = record.sel(claim=name)
+        made = np.isfinite(one["claim_holds"].values)
+        if np.any(made):
+            entries.append(
+                {
+                    "name": name,
+                    "source": str(one["claim_source"].values[made][0]),
+                    "relation": str(one["claim_relation"].values[made][0]),
+                    "predicted": finite(float(np.median(one["claim_predicted"].values[made]))),
+                    "measured": finite(float(np.median(one["claim_measured"].values[made]))),
+                    "runs": int(np.sum(made)),
+                    "holds": int(np.sum(one["claim_holds"].values[made])),
+                }
+            )
+    return entries
 
 
 def sweep(

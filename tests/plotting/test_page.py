@@ -1,16 +1,18 @@
 """The page of a record in a real browser, and the film."""
 
+import base64
 import json
 import re
 import shutil
 import sys
+import zlib
 
 import numpy as np
 import pytest
 import xarray
 
 from gfsim.plotting.film import film
-from gfsim.plotting.page import _swept, page
+from gfsim.plotting.page import page
 from gfsim.plotting.series import unfold
 from gfsim.workbench import load_record, save_record
 from gfsim.workbench.cli import main
@@ -80,16 +82,20 @@ def test_what_cannot_be_drawn_is_left_out():
     assert "(" in unfold(far)[1][0].axes[0]
 
 
-def test_a_sweeps_page_has_its_claims():
+def test_a_sweeps_page_has_its_claims(tmp_path):
     names = np.array(["escapes", "ends"], dtype=object)
     text = {f"claim_{name}": (("run", "claim"), np.full((3, 2), value, dtype=object)) for name, value in
             {"source": "theorem 1", "relation": "at_most"}.items()}  # fmt: skip
     numbers = {f"claim_{name}": (("run", "claim"), values) for name, values in {
         "predicted": np.ones((3, 2)), "measured": np.array([[1, 2], [3, np.nan], [5, 6.0]]),
         "holds": np.array([[1, 1], [1, np.nan], [0, 1.0]])}.items()}  # fmt: skip
-    first, second = _swept(xarray.Dataset({**text, **numbers}, {"claim": names}))
+    path = tmp_path / "swept.nc"
+    save_record(xarray.Dataset({**text, **numbers}, {"claim": names}), path)
+    assert main(["view", str(path)]) == 0
+    packed = re.findall(r"[A-Za-z0-9+/=]{200,}", path.with_suffix(".html").read_text())[-1]
+    first, second = json.loads(zlib.decompress(base64.b64decode(packed)))["claims"]
     assert (first["name"], first["holds"]) == ("escapes: in 2 of 3 runs, medians", False)
-    assert (second["name"], second["measured"]) == ("ends: in 2 of 2 runs, medians", 4)
+    assert (second["name"], second["holds"], second["measured"]) == ("ends: in 2 of 2 runs, medians", True, 4)
 
 
 def test_the_page_is_small_and_needs_nothing_else(record, capsys):
