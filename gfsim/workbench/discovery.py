@@ -8,8 +8,9 @@ import inspect
 import re
 import sys
 from collections.abc import Mapping
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 from gfsim.workbench.scenario import Scenario
@@ -155,20 +156,29 @@ def is_loaded(namespace: Mapping[str, Any]) -> bool:
     return str(namespace.get("__name__", "")).startswith(_LOADED)
 
 
+class _Uncached(SourceFileLoader):
+    """Reads the source every time: Python trusts bytecode of the same second and length, though the text was edited."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
 def load_module(path: Path, kind: str) -> ModuleType:
     """The module in `path`, which holds a `kind` (a scenario, a figure, a problem), run once.
 
     Raises `ValueError` with the reason where it cannot be imported.
     """
-    name = f"{_LOADED}{kind}_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
+    if path.suffix != ".py":
         raise ValueError(f"file must be a Python module, was {path}")
+    name = f"{_LOADED}{kind}_{path.stem}"
+    loader = _Uncached(name, str(path))
+    spec = importlib.util.spec_from_file_location(name, path, loader=loader)
+    assert spec is not None
     module = importlib.util.module_from_spec(spec)
     # Dataclasses and tyro look their module up by name.
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
         raise ValueError(f"{path} must import, was stopped by {type(error).__name__}: {one_line(error)}") from error

@@ -194,6 +194,17 @@ def test_a_finished_run_leaves_the_checkpoints_of_other_configurations(house, ca
     assert not (house / "records/mine.unfinished").exists()
 
 
+def test_a_scenario_edited_within_a_second_is_read_anew(house, monkeypatch):
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    mine = house / write_scenario(house, "mine.py", "x = np.linspace", "x = 0 * np.linspace")
+    times = (mine.stat().st_atime_ns, mine.stat().st_mtime_ns)
+    assert main(["run", "mine.py"]) == 1
+    mine.write_text(mine.read_text().replace("x = 0 *", "x = 1 *"))
+    os.utime(mine, ns=times)
+    assert main(["run", "mine.py"]) == 0
+    assert not list(house.glob("__pycache__/mine*"))
+
+
 def test_draw_repeats_byte_for_byte_without_solving(house, capsys):
     assert main(["run", "unit-parabola"]) == 0
     drawn = {path: (house / path).read_bytes() for path in FIGURES}
