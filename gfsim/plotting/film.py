@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray
@@ -54,7 +55,9 @@ def film(record: xarray.Dataset, clock: str | None = None, frames: int = 120) ->
 def _still(figure: Figure, moving: list[Any]) -> None:
     """Layout, axes, ticks and texts are drawn once, and are a picture behind what moves from then on."""
     figure.canvas.draw()
-    figure.set_layout_engine("none")
+    # Left with any engine, even the empty one, matplotlib would walk through the figure twice for each frame.
+    with mpl.rc_context({"figure.constrained_layout.use": False}):
+        figure.set_layout_engine(None)
     picture = np.array(figure.canvas.buffer_rgba())  # pyright: ignore[reportAttributeAccessIssue]
     for ax in figure.axes:
         for artist in set(ax.get_children()) - set(moving):

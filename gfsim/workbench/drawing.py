@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     import xarray
     from matplotlib.figure import Figure
 
-# Without these, every file would carry the time or a random salt.
-_METADATA = {"pdf": {"CreationDate": None}, "png": {"Software": None}, "svg": {"Date": None}}
+# Without these, every file would carry the time or a random salt. PNG follows the layout, whose formulas it can reuse.
+_METADATA = {"png": {"Software": None}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
 
 
 def draw(figure_file: Path, record: "xarray.Dataset", venue: str, folder: Path, label: str) -> list[Path]:
@@ -59,20 +59,22 @@ def save_figure(figure: "Figure", folder: Path, label: str) -> list[Path]:
     import matplotlib as mpl
     from matplotlib import pyplot
 
-    _settle(figure)
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    with mpl.rc_context({"svg.hashsalt": "gfsim"}):
+    # With any layout engine left, even the empty one, matplotlib would walk through the figure twice for each file.
+    no_engine = {"figure.constrained_layout.use": False, "figure.autolayout": False}
+    with mpl.rc_context({"svg.hashsalt": "gfsim", **no_engine}):
+        _settle(figure)
         for suffix, metadata in _METADATA.items():
             paths.append(folder / f"{label}.{suffix}")
             with whole(paths[-1]) as unfinished:
                 figure.savefig(unfinished, format=suffix, metadata=metadata)
     pyplot.close(figure)
-    return paths
+    return sorted(paths)
 
 
 def _settle(figure: "Figure") -> None:
-    """Everything in its place, for all three files: with a layout engine left, each would solve the layout again.
+    """Everything in its place, for all three files.
 
     Places are rounded to 10⁻⁶ of the figure, since the engine's last digits differ from one run to the next.
     """
@@ -82,7 +84,7 @@ def _settle(figure: "Figure") -> None:
 
     if engine := figure.get_layout_engine():
         engine.execute(figure)
-        figure.set_layout_engine("none")
+        figure.set_layout_engine(None)
     for part in figure.findobj(SubFigure):
         part.bbox_relative.set_points(part.bbox_relative.get_points().round(6))
     for ax in figure.findobj(Axes):

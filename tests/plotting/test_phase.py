@@ -81,6 +81,21 @@ def test_the_same_bytes_every_time(suffix, tmp_path):
     assert first == second
 
 
+def test_each_file_is_one_walk_through_the_figure(tmp_path, monkeypatch):
+    from matplotlib.figure import Figure
+
+    from gfsim.workbench.drawing import save_figure
+
+    with style("neurips"):
+        (fig,), rows = sheets("neurips", 0.3)
+        rows[0].subplots(1, 2)
+    walks = []
+    walk = Figure.draw
+    monkeypatch.setattr(Figure, "draw", lambda self, renderer: walks.append(renderer) or walk(self, renderer))
+    assert [path.suffix for path in save_figure(fig, tmp_path, "sheet")] == [".pdf", ".png", ".svg"]
+    assert len(walks) == 3
+
+
 def test_places_do_not_hang_on_the_last_digits_of_the_layout(tmp_path):
     """The layout engine's own sums come out in another order from one run to the next."""
     from gfsim.workbench.drawing import save_figure
