@@ -1,5 +1,6 @@
 """Curves and laws on axes of the caller's choice."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -23,9 +24,11 @@ def power_law(
 
     Without a prefactor the line has the predicted exponent alone and goes through the points' mean. `marks` are
     matplotlib's properties of the points. Returns the artists of points and line.
+
+    Raises ValueError unless x and y are positive, finite and of one shape (n,).
     """
+    x, y = _positive_pairs(x, y)
     ax = current_axes(ax)
-    x, y = np.asarray(x, float), np.asarray(y, float)
     if prefactor is None:
         prefactor = _through_mean(x, y, exponent)
     ends = np.array([x.min() / 1.3, x.max() * 1.3])
@@ -46,9 +49,11 @@ def residuals(
     """y/(prefactor·x^exponent) − 1 in percent against x, for the same arguments as `power_law`.
 
     Returns the artist of the points; x is logarithmic, and a line marks zero.
+
+    Raises ValueError where `power_law` does.
     """
+    x, y = _positive_pairs(x, y)
     ax = current_axes(ax)
-    x, y = np.asarray(x, float), np.asarray(y, float)
     if prefactor is None:
         prefactor = _through_mean(x, y, exponent)
     ax.axhline(0, color=COLOURS["theory"], lw=0.7, zorder=1)
@@ -57,19 +62,36 @@ def residuals(
     return points
 
 
-def weight_images(weights: ArrayLike, limit: float, *, axes: ArrayLike) -> list[Any]:
+def weight_images(weights: ArrayLike, limit: float | int, *, axes: ArrayLike) -> list[Any]:
     """Each row of `weights` as a square image on one of `axes`, red positive and blue negative up to ±limit.
 
     `weights` has shape (images, side²); `axes` holds as many axes. Returns the images.
+
+    Raises ValueError for weights of another shape or a limit that is not positive.
     """
+    weights, places = np.asarray(weights, float), np.asarray(axes, dtype=object).ravel()
+    side = math.isqrt(weights.shape[-1]) if weights.ndim else 0
+    if weights.shape != (places.size, side**2):
+        raise ValueError(f"weights must have shape ({places.size} axes, side²), was {weights.shape}")
+    if not limit > 0:
+        raise ValueError(f"limit must be positive, was {limit}")
     images = []
-    for row, ax in zip(np.asarray(weights), np.asarray(axes, dtype=object).ravel(), strict=True):
-        side = round(row.size**0.5)
+    for row, ax in zip(weights, places, strict=True):
         images.append(ax.imshow(row.reshape(side, side), cmap="RdBu_r", vmin=-limit, vmax=limit))
         ax.set(xticks=[], yticks=[])
         for spine in ax.spines.values():
             spine.set(visible=True, linewidth=0.3)
     return images
+
+
+def _positive_pairs(x: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    x, y = np.asarray(x, float), np.asarray(y, float)
+    if x.ndim != 1 or x.size == 0 or x.shape != y.shape:
+        raise ValueError(f"x and y must be 1-d, not empty and of equal length, had shapes {x.shape}, {y.shape}")
+    for name, values in (("x", x), ("y", y)):
+        if not np.all((values > 0) & np.isfinite(values)):
+            raise ValueError(f"{name} of a power law must be positive and finite, held {values.min():g}")
+    return x, y
 
 
 def _through_mean(x: np.ndarray, y: np.ndarray, exponent: float | int) -> float:

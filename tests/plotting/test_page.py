@@ -151,6 +151,8 @@ def drive(record, tmp_path):
         after, readout = heads(driver), driver.execute_script("return document.getElementById('readout').value")
         claims = driver.execute_script("return document.getElementById('claims').innerText")
         width = driver.execute_script("return document.getElementById('configuration').innerText")
+        empty = "tables({claims: [], configuration: {}, about: {}}); return document.body.innerText"
+        assert driver.execute_script(empty).count("The record states none.") == 3
         errors = [entry for entry in driver.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
         requests = [
             json.loads(entry["message"])["message"]["params"]["request"]["url"]

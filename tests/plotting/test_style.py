@@ -115,6 +115,33 @@ def test_curves_use_the_given_axes_and_return_artists():
     plt.close(fig)
 
 
+@pytest.mark.parametrize(
+    ("x", "y", "named"),
+    [([], [], "x and y"), ([1, 2], [1], "x and y"), ([0, 1], [1, 1], "x of"), ([1, 2], [1, np.nan], "y of")],
+)
+@pytest.mark.parametrize("draw", [power_law, residuals])
+def test_a_law_is_drawn_of_positive_pairs_alone(draw, x, y, named):
+    from matplotlib import pyplot as plt
+
+    with pytest.raises(ValueError, match=f"^{named}"):
+        draw(x, y, 1)
+    # Refused before anything is opened.
+    assert not plt.get_fignums()
+
+
+@pytest.mark.parametrize(
+    ("shape", "limit", "named"), [((2, 5), 1, "weights"), ((3, 4), 1, "weights"), ((2, 4), 0, "limit")]
+)
+def test_weight_images_of_another_shape_are_refused(shape, limit, named):
+    from matplotlib import pyplot as plt
+
+    fig, axes = plt.subplots(1, 2)
+    with pytest.raises(ValueError, match=f"^{named}"):
+        weight_images(np.ones(shape), limit, axes=axes)
+    assert not any(ax.images for ax in axes)
+    plt.close(fig)
+
+
 def test_weight_images():
     from matplotlib import pyplot as plt
 
