@@ -79,11 +79,12 @@ def phase_portrait(
         artists["background"] = ax.imshow(
             values, extent=extent, origin="lower", aspect="auto", interpolation="bilinear", zorder=0, **look
         )
-    if np.isfinite(field.conserved).all():
+    conserved = np.ma.masked_invalid(field.conserved)
+    if conserved.count():
         # Through values at the places where a regular pattern would be, whatever the scale of the quantity.
-        heights = np.unique(np.quantile(field.conserved, np.linspace(0.05, 0.95, 9)))
+        heights = np.unique(np.quantile(conserved.compressed(), np.linspace(0.05, 0.95, 9)))
         artists["conserved"] = ax.contour(
-            axis_x, axis_y, field.conserved, heights, colors=COLOURS["theory"], linewidths=0.5, linestyles="dotted"
+            axis_x, axis_y, conserved, heights, colors=COLOURS["theory"], linewidths=0.5, linestyles="dotted"
         )
     if nullclines:
         for k, dashes in ((0, (0, (4, 2))), (1, (0, (1, 1.5)))):
@@ -118,6 +119,7 @@ def background_values(portrait: "Portrait", background: Background | None) -> tu
     if background == "basin":
         return _basin_colours(portrait), {"alpha": 0.35}
     values = portrait.level if background == "level" else np.linalg.norm(portrait.velocity, axis=-1)
+    values = np.where(np.isfinite(values), values, np.nan)
     if np.nanmin(values) >= 0:
         largest = np.nanmax(values)
         values = np.log10(np.maximum(values, 1e-6 * (largest if largest > 0 else 1.0)))

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from gfsim.landscape.critical import count_signs
 from gfsim.landscape.roots import zero_near
-from gfsim.portraits.lines import STEP, follow
+from gfsim.portraits.lines import STEP, lead
 from gfsim.portraits.surfaces import AbstractSurface, Point, Points
 
 MINIMUM, SADDLE, MAXIMUM, DEGENERATE = "minimum", "saddle", "maximum", "degenerate"
@@ -21,12 +21,18 @@ ATTRACTING = (MINIMUM, SINK)
 CRITICAL, _ROUNDING = 1e-10, 1e-13
 # Of the typical speed per side: an eigenvalue below this has no sign that a drawing could show.
 _FLAT = 1e-6
+# Of its largest entry: a derivative whose halves differ by less is symmetric.
+_SYMMETRIC = 1e-10
 # Distances, of the drawing's side: points nearer than this are one; starts of a separatrix lie so far from the saddle.
 _SAME, _OFF = 1e-5, 1e-3
 _STARTS, _CURVE_ROWS, _NEWTON_STEPS = 1 / 16, 400, 40
+# Where more than this share of the starts has found a point of its own, the search is repeated twice as finely, up to
+# so often.
+_CROWDED, _REFINEMENTS = 1 / 5, 2
 # At a kink the derivative changes by more than this share over so short a way; sides on no axis see more of it. The
 # velocity jumps where it is more than this factor larger there than the derivative allows.
 _BESIDE, _JUMP, _GENERIC, _ALLOWED = 1e-6, 1e-3, 0.3, 10.0
+_AROUND = np.stack([f(np.arange(8) * np.pi / 4 + _GENERIC) for f in (np.cos, np.sin)], axis=1)
 
 
 class Equilibria(NamedTuple):
@@ -44,7 +50,8 @@ class Equilibria(NamedTuple):
 
 
 def equilibria(surface: AbstractSurface, speed: float) -> Equilibria:
-    """Equilibria on the drawn part, by `zero_near` from an even lattice of 256 or more starts.
+    """Equilibria on the drawn part, by `zero_near` from an even lattice of 256 or more starts and from its edge; where
+    one start in five finds another point, from four and from sixteen times as many.
 
     Kept are zeros of the full velocity, ‖∇L‖ < 1e-10, or 1e-13 of its median where that is above 1000: of a plane
     through θ-space those of the plane's own field that are no critical points of L are left out. A point is a minimum
@@ -59,8 +66,13 @@ def equilibria(surface: AbstractSurface, speed: float) -> Equilibria:
     An eigenvalue is zero below 1e-6 of `speed` per side of the drawing.
     """
     # The sphere is larger than the unit square, and is searched as finely for its size.
-    starts = jnp.asarray(surface.lattice(_STARTS if surface.lattice(1.0).shape[1] == 2 else 3 * _STARTS))
-    found, sizes, norms, before, still = (np.asarray(x) for x in _zeros(surface, starts))
+    spacing = _STARTS if surface.lattice(1.0).shape[1] == 2 else 3 * _STARTS
+    return _found_from(surface, spacing, speed, _REFINEMENTS)
+
+
+def _found_from(surface: AbstractSurface, spacing: float, speed: float, refinements: int) -> Equilibria:
+    starts = np.concatenate([surface.lattice(spacing), surface.rim(spacing)])
+    found, sizes, norms, before, still = (np.asarray(x) for x in _zeros(surface, jnp.asarray(starts)))
     moving = before[np.isfinite(before) & (before > 0)]
     critical = max(CRITICAL, _ROUNDING * float(np.median(moving)) if moving.size else 0.0)
     # A start that is at rest already lies in a region without motion, such as that of a dead ReLU.
@@ -88,6 +100,9 @@ def equilibria(surface: AbstractSurface, speed: float) -> Equilibria:
         points.append(z)
         kinds.append(kind)
         residuals.append(norm)
+    # Where there are many, some may have been missed.
+    if refinements and len(points) > _CROWDED * len(starts):
+        return _found_from(surface, spacing / 2, speed, refinements - 1)
     # A curve may have been found after an end of it that could not be continued.
     own = [k for k, z in enumerate(points) if kinds[k] != DEGENERATE or not _on(z, curves)]
     return Equilibria(
@@ -104,24 +119,22 @@ def separatrices(
 ) -> tuple[list[Points], list[Points]]:
     """The stable and the unstable manifolds of the surface's saddles, each as its two halves.
 
-    A saddle is one whose derivative within the surface has eigenvalues of both signs. Each half begins 1e-3 of the
-    side from the saddle along the eigenvector, so that it is off the manifold by about the square of that.
+    A saddle is one whose derivative within the surface has real eigenvalues of both signs. Each half begins 1e-3 of the
+    side from the saddle along the eigenvector, so that it is off the manifold by about the square of that; at a kink
+    it is an eigenvector of the side that it points to.
     """
     starts, signs = [], []
     for z in found.points[[kind == SADDLE for kind in found.kind]]:
         basis = np.asarray(surface.tangents(jnp.asarray(z)))
-        inner = basis @ np.asarray(_inner(surface, jnp.asarray(z))) @ basis.T
-        values, vectors = np.linalg.eig(inner)
-        growth, turning = np.real(values), np.imag(values)
-        if np.any(turning != 0) or not growth.min() < -_FLAT * speed < _FLAT * speed < growth.max():
+        growth, vectors = _eigenvectors(surface, z, speed)
+        if not growth.size or not growth.min() < -_FLAT * speed < _FLAT * speed < growth.max():
             continue
-        for value, vector in zip(growth, np.real(vectors).T, strict=True):
-            for side in (1, -1):
-                starts.append(z + side * _OFF * (vector @ basis))
-                signs.append(np.sign(value))
+        for value, vector in zip(growth, vectors, strict=True):
+            starts.append(z + _OFF * (vector @ basis))
+            signs.append(np.sign(value))
     if not starts:
         return [], []
-    lines = follow(surface, np.array(starts), np.array(signs), slow, rtol)
+    lines = lead(surface, np.array(starts), np.array(signs), slow, rtol, [*found.points[:, None], *found.curves])
     halves = list(zip(lines, signs, strict=True))
     return [line for line, sign in halves if sign < 0], [line for line, sign in halves if sign > 0]
 
@@ -153,7 +166,7 @@ def _kind(surface: AbstractSurface, z: np.ndarray, speed: float) -> str | None:
 
 def _type(jacobian: np.ndarray, flat: float, descends: bool) -> str:
     """What the eigenvalues say, those below `flat` counting as zero."""
-    symmetric = np.allclose(jacobian, jacobian.T)
+    symmetric = np.abs(jacobian - jacobian.T).max() <= _SYMMETRIC * np.abs(jacobian).max()
     values = np.linalg.eigvalsh(jacobian) if symmetric else np.linalg.eigvals(jacobian)
     plus, minus, zero = count_signs(np.where(np.abs(values.real) > flat, values.real, 0.0))
     if plus and minus:
@@ -178,15 +191,44 @@ def _zeros(surface: AbstractSurface, starts: Array) -> tuple[Array, Array, Array
 @eqx.filter_jit
 def _sides(surface: AbstractSurface, z: Point) -> tuple[Float[Array, "sides m"], Float[Array, "sides P P"]]:
     """Velocity and its derivative at the point and on eight sides of it."""
-    angles = jnp.arange(8.0) * jnp.pi / 4 + _GENERIC
-    around = jnp.stack([jnp.cos(angles), jnp.sin(angles)], axis=1) @ surface.tangents(z)
-    beside = _BESIDE * jnp.concatenate([jnp.zeros((1, z.size)), around])
+    beside = _BESIDE * jnp.concatenate([jnp.zeros((1, z.size)), _AROUND @ surface.tangents(z)])
     return jax.lax.map(lambda offset: (surface.velocity(z + offset), surface.jacobian(z + offset)), beside)
 
 
+def _eigenvectors(surface: AbstractSurface, z: np.ndarray, speed: float) -> tuple[np.ndarray, np.ndarray]:
+    """Real eigenvalues (k,) and unit eigenvectors (k, 2) within the surface, in both directions; at a kink those that
+    are eigenvectors of the derivative on the side that they point to."""
+    here, *beside = np.asarray(_tangential(surface, jnp.asarray(z), jnp.asarray(_AROUND)))
+    sizes = np.abs(np.array([here, *beside]))
+    kink = np.ptp([here, *beside], axis=0).max() > _JUMP * max(speed, sizes.max())
+    pairs: list[tuple[float, np.ndarray]] = []
+    for jacobian in beside if kink else [here]:
+        values, vectors = np.linalg.eig(jacobian)
+        if np.all(np.imag(values) == 0):
+            both = zip(np.real(values), np.real(vectors).T, strict=True)
+            pairs += [(value, side * vector) for value, vector in both for side in (1, -1)]
+    if kink and pairs:
+        there = np.asarray(_tangential(surface, jnp.asarray(z), jnp.array([vector for _, vector in pairs])))[1:]
+        own = [
+            np.linalg.norm(jacobian @ vector - value * vector) < 10 * _JUMP * sizes.max()
+            for jacobian, (value, vector) in zip(there, pairs, strict=True)
+        ]
+        pairs = [pair for pair, keeps in zip(pairs, own, strict=True) if keeps]
+        # Several sides have the same.
+        pairs = [
+            pair
+            for k, pair in enumerate(pairs)
+            if not any(np.linalg.norm(pair[1] - other) < 10 * _JUMP for _, other in pairs[:k])
+        ]
+    return np.array([value for value, _ in pairs]), np.array([vector for _, vector in pairs]).reshape(-1, 2)
+
+
 @eqx.filter_jit
-def _inner(surface: AbstractSurface, z: Point) -> Array:
-    return jax.jacfwd(surface.balance)(z)
+def _tangential(surface: AbstractSurface, z: Point, ways: Float[Array, "ways 2"]) -> Float[Array, "places 2 2"]:
+    """The derivative within the surface, in its basis of tangents, at the point and a little beside it in each way."""
+    basis = surface.tangents(z)
+    beside = _BESIDE * jnp.concatenate([jnp.zeros((1, 2)), ways]) @ basis
+    return jax.lax.map(lambda offset: basis @ jax.jacfwd(surface.balance)(z + offset) @ basis.T, beside)
 
 
 def _continued(surface: AbstractSurface, z: np.ndarray, speed: float, critical: float) -> tuple[Points, np.ndarray]:
@@ -197,13 +239,20 @@ def _continued(surface: AbstractSurface, z: np.ndarray, speed: float, critical: 
         count = int(np.argmin(good[way])) if not good[way].all() else len(good[way])
         halves.append((rows[way, :count], slopes[way, :count]))
     (forward, ahead), (backward, behind) = halves
-    # A closed curve comes back to its start: one half is then the whole of it.
-    if len(forward) > 10 and np.min(np.linalg.norm(forward[10:] - z, axis=1)) < STEP:
-        end = 11 + int(np.argmin(np.linalg.norm(forward[10:] - z, axis=1)))
+    # A closed curve comes back to its start: one half is then the whole of it. Or the halves meet.
+    if end := _first_near(forward, z):
         return np.concatenate([z[None], forward[:end]]), np.concatenate([ahead[:1], ahead[:end]]) < 0
+    if len(forward) and (end := _first_near(backward, forward[-1])):
+        backward, behind = backward[:end], behind[:end]
     curve = np.concatenate([backward[::-1], z[None], forward])
     slope = np.concatenate([behind[::-1], (ahead if len(ahead) else behind)[:1], ahead])
     return curve, slope < 0
+
+
+def _first_near(rows: Points, z: np.ndarray) -> int:
+    """How many rows of a curve there are to where it first passes `z`, which its first ten may be near; 0 for never."""
+    near = np.flatnonzero(np.linalg.norm(rows[10:] - z, axis=1) < STEP)
+    return 11 + int(near[0]) if near.size else 0
 
 
 @eqx.filter_jit
@@ -223,11 +272,11 @@ def _trace(surface: AbstractSurface, z: Point, speed: Array, critical: Array) ->
         left, values, right = jnp.linalg.svd(jacobian)
         # Of rank one, as along the curve: the step has no part along it.
         size = jnp.where(values[0] > 0, values[0], 1.0)
-        return z - ((left[:, 0] @ (basis @ surface.balance(z))) / size * right[0]) @ basis, None
+        return surface.onto(z - ((left[:, 0] @ (basis @ surface.balance(z))) / size * right[0]) @ basis), None
 
     def step(state: tuple[Point, Point], _: None) -> tuple[tuple[Point, Point], tuple[Array, Array, Array]]:
         z, heading = state
-        moved = jax.lax.scan(back, z + STEP * heading, None, length=5)[0]
+        moved = jax.lax.scan(back, surface.onto(z + STEP * heading), None, length=5)[0]
         direction = null(moved)
         direction = direction * jnp.where(jnp.vdot(direction, heading) < 0, -1.0, 1.0)
         jacobian = tangential(moved)[1]

@@ -1,5 +1,7 @@
 """Curves that follow a field, and families of them that are evenly spaced."""
 
+from collections.abc import Sequence
+
 import diffrax as dfx
 import equinox as eqx
 import jax
@@ -13,6 +15,8 @@ from gfsim.simulation.step_control import next_step
 
 # Rows of a line are so far apart; a line ends after so many, or after so many attempted steps.
 STEP, _ROWS, _TRIALS = 0.01, 400, 1500
+# A line that is to lead somewhere is taken up again so often.
+_LEGS = 40
 # Both halves of so many lines are followed in one call.
 BATCH = 32
 # Of the typical speed: below this a line has come to rest. Much nearer to an attracting curve, where z'/|z'| jumps, an
@@ -21,10 +25,11 @@ REST = 1e-4
 
 
 def typical_speed(surface: AbstractSurface) -> float:
-    """The median of |z'| over the drawn part; NaN where it is finite nowhere."""
+    """The median of |z'| over the drawn part, places at rest apart; 0 where all are, NaN where it is nowhere finite."""
     speeds = np.asarray(_speeds(surface, jnp.asarray(surface.lattice(0.1))))
     finite = speeds[np.isfinite(speeds)]
-    return float(np.median(finite)) if finite.size else np.nan
+    moving = finite[finite > 0]
+    return float(np.median(moving)) if moving.size else 0.0 if finite.size else np.nan
 
 
 @eqx.filter_jit
@@ -41,7 +46,46 @@ def follow(
     at length 4. `rtol` is the local error, in units of the drawing's side. Arc length as the clock keeps stiffness of
     the field's own clock out.
     """
+    return _followed(surface, starts, signs, slow, rtol)[0]
+
+
+def lead(
+    surface: AbstractSurface,
+    starts: Points,
+    signs: Float[np.ndarray, "rows"],
+    slow: float,
+    rtol: float,
+    targets: Sequence[Points],
+) -> list[Points]:
+    """`follow` to one of `targets`: a curve that ends in the drawn part, 3 `STEP` or more from all of them, is taken up
+    again where it ended, up to forty times in all and as long as it gets on. One that starts at a target leaves it
+    first."""
+    tree = KDTree(np.concatenate(targets))
+    leaving = tree.query(starts)[0] < 0.2 * STEP
+    lines = [start[None] for start in starts]
+    open_ones, ends = np.arange(len(starts)), starts
+    for _ in range(_LEGS):
+        legs, after, left = _followed(surface, ends, signs[open_ones], slow, rtol)
+        for k, leg in zip(open_ones, legs, strict=True):
+            lines[k] = np.concatenate([lines[k], leg[1:]])
+        gets_on = np.linalg.norm(after - ends, axis=1) > rtol
+        leaving[open_ones] &= [np.ptp(lines[k], axis=0).max() < 3 * STEP for k in open_ones]
+        there = (tree.query([lines[k][-1] for k in open_ones])[0] < 3 * STEP) & ~leaving[open_ones]
+        open_ones, ends = (x[gets_on & ~left & ~there] for x in (open_ones, after))
+        if not open_ones.size:
+            break
+        # Between two rows, where a step was too small for the next.
+        for k, end in zip(open_ones, ends, strict=True):
+            lines[k] = np.concatenate([lines[k], end[None]])
+    return lines
+
+
+def _followed(
+    surface: AbstractSurface, starts: Points, signs: Float[np.ndarray, "rows"], slow: float, rtol: float
+) -> tuple[list[Points], Points, Bool[np.ndarray, "rows"]]:
+    """The curves of `follow`, where they ended, which may be between rows, and whether outside of the drawn part."""
     lines: list[Points] = []
+    ends: list[tuple[np.ndarray, np.ndarray]] = []
     for at in range(0, len(starts), 2 * BATCH):
         own, way = starts[at : at + 2 * BATCH], signs[at : at + 2 * BATCH]
         # Always the same number of curves: one compilation.
@@ -49,9 +93,11 @@ def follow(
         padded = np.concatenate([own, np.repeat(own[-1:], missing, axis=0)])
         way = np.concatenate([way, np.repeat(way[-1:], missing)])
         live = np.arange(2 * BATCH) < len(own)
-        rows = np.asarray(_follow(surface, *map(jnp.asarray, (padded, way, live, slow, rtol))))
+        rows, *end = (np.asarray(x) for x in _follow(surface, *map(jnp.asarray, (padded, way, live, slow, rtol))))
         lines += [line[np.all(np.isfinite(line), axis=1)] for line in rows[: len(own)]]
-    return lines
+        ends.append((end[0][: len(own)], end[1][: len(own)]))
+    after, left = zip(*ends, strict=True)
+    return lines, np.concatenate(after), np.concatenate(left)
 
 
 class _Walk(eqx.Module):
@@ -64,6 +110,7 @@ class _Walk(eqx.Module):
     step: Float[Array, ""]
     trials: Int[Array, ""]
     going: Bool[Array, ""]
+    left: Bool[Array, ""]
     rows: Float[Array, "rows m"]
 
 
@@ -71,17 +118,18 @@ class _Walk(eqx.Module):
 @eqx.filter_jit
 def _follow(
     surface: AbstractSurface, starts: Array, signs: Array, live: Array, slow: Array, rtol: Array
-) -> Float[Array, "lines rows m"]:
+) -> tuple[Float[Array, "lines rows m"], Float[Array, "lines m"], Bool[Array, "lines"]]:
     solver = dfx.Tsit5()
 
-    def one(start: Point, sign: Array, live: Array) -> Float[Array, "rows m"]:
+    def one(start: Point, sign: Array, live: Array) -> tuple[Float[Array, "rows m"], Point, Bool[Array, ""]]:
         def field(s, z: Point, args) -> Point:
             v = surface.velocity(z)
             speed = jnp.linalg.norm(v)
             return sign * v / jnp.where(speed > 0, speed, 1.0)
 
         term = dfx.ODETerm(field)
-        rest = jnp.minimum(slow, jnp.linalg.norm(surface.velocity(start)) / 3)
+        initial = jnp.linalg.norm(surface.velocity(start))
+        rest = jnp.minimum(slow, initial / 3)
 
         def advance(walk: _Walk) -> _Walk:
             due = (walk.row + 1).astype(float) * STEP
@@ -94,7 +142,8 @@ def _follow(
             good = ratio <= 1
             pick = lambda new, old: jax.tree.map(lambda a, b: jnp.where(good, a, b), new, old)  # noqa: E731
             row = jnp.where(good & hits, walk.row + 1, walk.row)
-            ended = good & (~surface.inside(z) | (jnp.linalg.norm(surface.velocity(z)) < rest))
+            left = good & ~surface.inside(z)
+            ended = left | (good & (jnp.linalg.norm(surface.velocity(z)) < rest))
             trials = walk.trials + 1
             return _Walk(
                 row,
@@ -104,14 +153,18 @@ def _follow(
                 next_step(step, ratio, 5, good, jnp.zeros(()), jnp.ones(())),
                 trials,
                 ~ended & (row < _ROWS - 1) & (trials < _TRIALS),
+                left,
                 jnp.where(good & hits, walk.rows.at[row].set(z), walk.rows),
             )
 
         rows = jnp.full((_ROWS, start.size), jnp.nan).at[0].set(start)
         memory = solver.init(term, 0.0, STEP, start, None)
         nought = jnp.zeros((), int)
-        walk = _Walk(nought, jnp.zeros(()), start, memory, jnp.asarray(STEP / 4), nought, live, rows)
-        return jax.lax.while_loop(lambda walk: walk.going, advance, walk).rows
+        walk = _Walk(
+            nought, jnp.zeros(()), start, memory, jnp.asarray(STEP / 4), nought, live & (initial > 0), ~live, rows
+        )
+        end = jax.lax.while_loop(lambda walk: walk.going, advance, walk)
+        return end.rows, end.z, end.left
 
     return jax.vmap(one)(starts, signs, live)
 

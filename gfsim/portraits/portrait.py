@@ -1,7 +1,7 @@
 """A phase portrait as numbers: what a drawing shows, computed once and kept in a record."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
 import equinox as eqx
@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from gfsim.portraits.equilibria import ATTRACTING, Equilibria, equilibria, separatrices
-from gfsim.portraits.lines import REST, STEP, evenly_spaced, follow, typical_speed
+from gfsim.portraits.lines import REST, STEP, evenly_spaced, lead, typical_speed
 from gfsim.portraits.surfaces import (
     AbstractField,
     AbstractSurface,
@@ -26,7 +26,7 @@ from gfsim.portraits.surfaces import (
     Window,
 )
 from gfsim.problems import Problem
-from gfsim.problems.checks import positive_integer, real_number, traced_shape
+from gfsim.problems.checks import finite_array, positive_integer, real_number, require_x64, traced
 
 if TYPE_CHECKING:
     import xarray
@@ -50,7 +50,7 @@ class Portrait:
     - `grid` (…, m): of a plane (ny, nx, 2); of the sphere (2, n, n, 3), its hemispheres in Lambert's projection, NaN
       beyond their rim. On it `velocity` (…, m), `level` (…), the share `outside` (…) of the velocity that leaves the
       plane, the quantity `conserved` (…) and `basin` (…): the place in `points` of the minimum or sink reached, the
-      number of points and more for the attracting parts of curves, −1 for none.
+      number of points and more for the attracting parts of curves, −1 where none was reached.
 
     What was not asked for or has no meaning is empty, NaN or −1.
     """
@@ -101,14 +101,14 @@ class Portrait:
 
 
 _DIMENSIONS = {
-    "streamlines": "row",
-    "points": "point",
-    "kind": "point",
-    "gradient_norm": "point",
-    "curves": "curve_row",
-    "attracting": "curve_row",
-    "stable": "stable_row",
-    "unstable": "unstable_row",
+    "streamlines": "vertex",
+    "points": "equilibrium",
+    "kind": "equilibrium",
+    "gradient_norm": "equilibrium",
+    "curves": "curve_vertex",
+    "attracting": "curve_vertex",
+    "stable": "stable_vertex",
+    "unstable": "unstable_vertex",
 }
 
 
@@ -133,6 +133,9 @@ def planar(
     - `spacing` of the streamlines, in units of the window's side; `resolution`: grid points along a side.
     - `conserved`: a function R² → R whose level sets are drawn; of a problem of two parameters its own.
     - `rtol`: local error of the curves, of the window's side.
+
+    Points up to 2 % of a side beyond the window are kept. A manifold or the way to a basin is followed through at most
+    60,000 steps: where the field is stiffer than about 1e4 it may end before its point, and the basin is −1.
 
     Raises TypeError or ValueError for a problem of more than two parameters, and arguments of the wrong kind or range.
     """
@@ -184,7 +187,7 @@ def measured(
     field: "Problem | AbstractField | Callable[[Array], Array]", points: Float[np.ndarray, "rows 2"]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """At many points of the plane: the velocity (rows, 2), the function descended (rows,), and the share outside."""
-    return _measured(Window(_as_field(field), (0, 1), (0, 1)), points)
+    return _measured(Window(_as_field(field), (0, 1), (0, 1)), finite_array("points", points, "rows", 2))
 
 
 def basins(
@@ -195,9 +198,10 @@ def basins(
     more = enumerate(zip(found.curves, found.attracting, strict=True), len(found.points))
     targets += [(k, curve[attracting]) for k, (curve, attracting) in more if attracting.any()]
     labels = np.full(len(points), NOWHERE)
-    if not targets:
+    if not targets or not len(points):
         return labels
-    ends = np.array([line[-1] for line in follow(surface, points, np.ones(len(points)), slow, rtol)])
+    lines = lead(surface, points, np.ones(len(points)), slow, rtol, [z for _, z in targets])
+    ends = np.array([line[-1] for line in lines])
     distances = np.stack([np.min(np.linalg.norm(ends[:, None] - z, axis=2), axis=1) for _, z in targets])
     nearest = np.argmin(distances, axis=0)
     # The last row kept is up to a step before the end.
@@ -209,16 +213,27 @@ def basins(
 def destinations(
     field: "Problem | Callable[[Array], Array]", portrait: Portrait, directions: Float[np.ndarray, "rows 3"]
 ) -> Int[np.ndarray, "rows"]:
-    """Where each of many directions flows to on the sphere of which `portrait` was computed: the place in its points.
+    """Where each of many directions, of any length, flows to on the sphere of which `portrait` was computed: the place
+    in its points.
 
     −1 where it reaches none of the minima or sinks.
+
+    Raises ValueError for a portrait of the plane, and for directions of another shape, not finite, or without length.
     """
     sphere = _as_sphere(field)
+    if not portrait.spherical:
+        raise ValueError("portrait must be of the sphere, was of the plane")
+    directions = finite_array("directions", directions, "rows", 3)
+    lengths = np.linalg.norm(directions, axis=1, keepdims=True)
+    if not np.all(lengths > 0):
+        raise ValueError("directions must have a length, held a row of zeros")
+    directions = directions / lengths
     found = Equilibria(portrait.points, portrait.kind, portrait.gradient_norm, [], [])
     return basins(sphere, directions, found, REST * typical_speed(sphere), 1e-6)
 
 
 def _as_sphere(field: "Problem | Callable[[Array], Array]") -> Sphere:
+    require_x64()
     if not isinstance(field, Problem):
         _check_value("field", field, 3, (3,))
         return Sphere(field)
@@ -231,9 +246,14 @@ def _as_sphere(field: "Problem | Callable[[Array], Array]") -> Sphere:
 
 
 def _as_field(field: "Problem | AbstractField | Callable[[Array], Array]") -> AbstractField:
+    require_x64()
     if isinstance(field, AbstractField):
         if isinstance(field, PlanarField):
             _check_value("field", field, 2, (2,))
+            if field.potential is not None:
+                _check_value("potential", field.potential, 2, ())
+        if isinstance(field, Slice):
+            _check_slice(field)
         return field
     if isinstance(field, Problem):
         if field.size != 2:
@@ -248,10 +268,19 @@ def _as_field(field: "Problem | AbstractField | Callable[[Array], Array]") -> Ab
     return PlanarField(field)
 
 
+def _check_slice(plane: Slice) -> None:
+    finite_array("origin", plane.origin, plane.problem.size)
+    axes = finite_array("axes", plane.axes, 2, plane.problem.size)
+    if not np.allclose(axes @ axes.T, np.eye(2), rtol=0, atol=1e-8):
+        raise ValueError(f"axes must be orthonormal, had products {(axes @ axes.T).ravel().tolist()}")
+
+
 def _check_value(name: str, function: Callable[[Array], Array], size: int, shape: tuple[int, ...]) -> None:
-    found = traced_shape(name, function, f"a function of an array of shape ({size},)", jnp.zeros(size))
-    if found != shape:
-        raise ValueError(f"{name} must return an array of shape {shape}, returned one of {found}")
+    found = traced(name, function, f"a function of an array of shape ({size},)", jnp.zeros(size))
+    if found.shape != shape:
+        raise ValueError(f"{name} must return an array of shape {shape}, returned one of {found.shape}")
+    if found.dtype.kind not in "fiu":
+        raise TypeError(f"{name} must return real numbers, returned {found.dtype}")
 
 
 def _at_least_two(resolution: int) -> int:
@@ -268,10 +297,10 @@ def _portrait(
     conserved: Callable[[Array], Array] | None,
     rtol: float,
 ) -> Portrait:
-    if isinstance(parts, str):
+    if isinstance(parts, str) or not isinstance(parts, Collection):
         raise TypeError(f"parts must be a sequence of streamlines, points and basins, was {parts!r}")
-    if unknown := set(parts) - {"streamlines", "points", "basins"}:
-        raise ValueError(f"parts must be of streamlines, points and basins, was {sorted(unknown)}")
+    if unknown := [part for part in parts if part not in ("streamlines", "points", "basins")]:
+        raise ValueError(f"parts must be of streamlines, points and basins, was {unknown}")
     if not 0.01 <= real_number("spacing", spacing) <= 1:
         raise ValueError(f"spacing must lie between 0.01 and 1, was {spacing}")
     if not 1e-12 <= real_number("rtol", rtol) <= 1e-3:

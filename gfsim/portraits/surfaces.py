@@ -64,7 +64,7 @@ class PlanarField(AbstractField):
         return self.potential is not None
 
     def __call__(self, x: Float[Array, "2"]) -> Float[Array, "2"]:
-        return jnp.asarray(self.function(x))
+        return jnp.asarray(self.function(x), float)
 
     def measures(self, x: Float[Array, "2"]) -> tuple[Float[Array, "2"], Scalar, Scalar]:
         level = jnp.asarray(jnp.nan) if self.potential is None else jnp.asarray(self.potential(x))
@@ -199,6 +199,10 @@ class AbstractSurface(eqx.Module):
         """An orthonormal basis of the tangent plane."""
 
     @abc.abstractmethod
+    def onto(self, z: Point) -> Point:
+        """The point of the surface next to z."""
+
+    @abc.abstractmethod
     def inside(self, z: Float[Array, "*rows m"]) -> Bool[Array, "*rows"]:
         """Whether z is on the drawn part, a little beyond its edge included."""
 
@@ -219,6 +223,10 @@ class AbstractSurface(eqx.Module):
         """Points of the drawn part, about `spacing` apart and on no line of symmetry."""
 
     @abc.abstractmethod
+    def rim(self, spacing: float) -> Points:
+        """Points of the drawn part's edge, about `spacing` apart, with its corners."""
+
+    @abc.abstractmethod
     def drawn(self, z: np.ndarray) -> np.ndarray:
         """Coordinates in which the points (rows, m) are drawn; rows of NaN stay."""
 
@@ -232,10 +240,10 @@ class Window(AbstractSurface):
 
     def __init__(self, field: AbstractField, x: Range, y: Range):
         for name, ends in (("x", x), ("y", y)):
-            if np.shape(ends) != (2,):
+            if not isinstance(ends, Sequence | np.ndarray) or len(ends) != 2:
                 raise ValueError(f"{name} must be a range (from, to) with from < to, was {ends!r}")
             low, high = (real_number(name, end) for end in ends)
-            if not -np.inf < low < high < np.inf:
+            if not (low < high and high - low < np.inf):
                 raise ValueError(f"{name} must be a range (from, to) with from < to, was {(low, high)}")
         self.field = field
         self.low = jnp.array([x[0], y[0]], float)
@@ -258,6 +266,9 @@ class Window(AbstractSurface):
     def tangents(self, z: Point) -> Float[Array, "2 m"]:
         return jnp.eye(2)
 
+    def onto(self, z: Point) -> Point:
+        return z
+
     def inside(self, z: Float[Array, "*rows m"]) -> Bool[Array, "*rows"]:
         return jnp.all((z > -_MARGIN) & (z < 1 + _MARGIN), axis=-1)
 
@@ -275,6 +286,11 @@ class Window(AbstractSurface):
         k = np.arange(count)
         x, y = np.meshgrid((k + _GOLDEN) / (count + 0.3), (k + _GOLDEN**2) / (count + 0.3))
         return np.stack([x.ravel(), y.ravel()], axis=1)
+
+    def rim(self, spacing: float) -> Points:
+        along = np.linspace(0, 1, max(2, round(1 / spacing)))[:-1]
+        once = [np.stack(side, axis=1) for side in ((along, 0 * along), (1 + 0 * along, along))]
+        return np.concatenate([*once, *(1 - side for side in once)])
 
     def drawn(self, z: np.ndarray) -> np.ndarray:
         return np.asarray(self.low) + np.asarray(self.side) * z
@@ -296,7 +312,7 @@ class Sphere(AbstractSurface):
         return v - jnp.vdot(u, v) * u
 
     def balance(self, z: Point) -> Point:
-        # The second term leaves no zero off the sphere, and is orthogonal to the first.
+        # The second term leaves no zero off the sphere but near its centre, and is orthogonal to the first.
         return self.velocity(z) + 0.5 * (1 - jnp.vdot(z, z)) * z
 
     def tangents(self, z: Point) -> Float[Array, "2 m"]:
@@ -307,8 +323,11 @@ class Sphere(AbstractSurface):
         first = first / jnp.linalg.norm(first)
         return jnp.stack([first, jnp.cross(u, first)])
 
+    def onto(self, z: Point) -> Point:
+        return z / jnp.linalg.norm(z)
+
     def inside(self, z: Float[Array, "*rows m"]) -> Bool[Array, "*rows"]:
-        return jnp.ones(z.shape[:-1], bool)
+        return jnp.linalg.norm(z, axis=-1) > 0.5
 
     def gradient_norm(self, z: Point) -> Scalar:
         return jnp.linalg.norm(self.velocity(z))
@@ -328,6 +347,9 @@ class Sphere(AbstractSurface):
         height, turn = 1 - 2 * k / count, 2 * np.pi * _GOLDEN * k
         across = np.sqrt(1 - height**2)
         return np.stack([across * np.cos(turn), across * np.sin(turn), height], axis=1)
+
+    def rim(self, spacing: float) -> Points:
+        return np.zeros((0, 3))
 
     def drawn(self, z: np.ndarray) -> np.ndarray:
         return z / np.linalg.norm(z, axis=-1, keepdims=True)

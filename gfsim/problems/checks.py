@@ -75,13 +75,13 @@ def tracing(name: str, function: object, what: str) -> Iterator[None]:
         ) from error
 
 
-def traced_shape(name: str, function: Callable, what: str, *arguments: object) -> tuple[int, ...]:
-    """The shape of the one array that `function` returns. Raises as `tracing`, and TypeError for another value."""
+def traced(name: str, function: Callable, what: str, *arguments: object) -> jax.ShapeDtypeStruct:
+    """Shape and type of the one array that `function` returns. Raises as `tracing`, and TypeError for another value."""
     with tracing(name, function, what):
         value = jax.eval_shape(function, *arguments)
     if not hasattr(value, "shape"):
         raise TypeError(f"{name} must be {what} with one array as value, returned {type(value).__name__}")
-    return value.shape
+    return value
 
 
 def layer_sizes(sizes: Sequence[int]) -> tuple[int, ...]:

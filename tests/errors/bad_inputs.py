@@ -72,6 +72,18 @@ def planar(field=None, **options):
     return gf.portraits.planar(things().bowl if field is None else field, (-1.0, 1.0), (-1.0, 1.0), **options)
 
 
+def same(x):
+    return x
+
+
+def slice_of(axes):
+    return gf.portraits.Slice(things().bowl, jnp.zeros(2), axes)
+
+
+def whole_sphere():
+    return gf.portraits.spherical(same, parts=(), resolution=4)
+
+
 def two_layer(in_size=2, width=2, activation=jnp.tanh, key=KEY):
     return gf.networks.TwoLayer(in_size, width, activation, key=key)
 
@@ -324,6 +336,18 @@ CASES = [
     ("rtol", "was 'a'", lambda: planar(rtol="a")),
     ("resolution", "was 1", lambda: planar(resolution=1)),
     ("x", "was 3", lambda: gf.portraits.planar(things().bowl, 3, (0, 1))),
+    ("x", "was (1, 2)", lambda: gf.portraits.planar(things().bowl, (0, (1, 2)), (0, 1))),
+    ("x", "1e+308", lambda: gf.portraits.planar(things().bowl, (-1e308, 1e308), (0, 1))),
+    ("parts", "was None", lambda: planar(parts=None)),
+    ("parts", "was ['lines', 3]", lambda: planar(parts=("lines", 3))),
+    ("field", "complex128", lambda: planar(lambda x: x.astype(complex))),
+    ("potential", "of (2,)", lambda: planar(gf.portraits.PlanarField(same, same))),
+    ("axes", "[4.0, 0.0, 0.0, 4.0]", lambda: planar(slice_of(2 * jnp.eye(2)))),
+    ("axes", "was (3, 3)", lambda: planar(slice_of(jnp.eye(3)))),
+    ("points", "was (4, 3)", lambda: gf.portraits.measured(same, np.ones((4, 3)))),
+    ("portrait", "of the plane", lambda: gf.portraits.destinations(same, planar(parts=()), np.ones((1, 3)))),
+    ("directions", "was (1, 2)", lambda: gf.portraits.destinations(same, whole_sphere(), np.ones((1, 2)))),
+    ("directions", "row of zeros", lambda: gf.portraits.destinations(same, whole_sphere(), np.zeros((1, 3)))),
     ("y", "was '1'", lambda: gf.portraits.planar(things().bowl, (0, 1), (0, "1"))),
     ("problem", "was ndarray", lambda: gf.portraits.plane_of_trajectory(np.ones((4, 2)), things().bowl)),
     ("problem", "was ndarray", lambda: gf.portraits.plane_through(np.ones((3, 2)), things().bowl)),

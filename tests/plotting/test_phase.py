@@ -1,5 +1,6 @@
 """Portraits as pictures: against reference images, the same bytes every time, and no setting left behind."""
 
+import dataclasses
 from pathlib import Path
 
 import matplotlib as mpl
@@ -138,6 +139,21 @@ def test_what_is_asked_for_is_drawn():
     ):
         with pytest.raises(ValueError, match=f"^{message}"):
             call()
+    plt.close(fig)
+
+
+def test_what_is_infinite_somewhere_is_drawn_where_it_is_not():
+    from matplotlib import pyplot as plt
+
+    portrait = made_up_portrait()
+    velocity, conserved = portrait.velocity.copy(), np.sum(portrait.grid**2, axis=-1)
+    velocity[0, 0], conserved[0, 0] = np.inf, np.inf
+    fig, ax = plt.subplots()
+    artists = phase_portrait(
+        dataclasses.replace(portrait, velocity=velocity, conserved=conserved), ax=ax, background="speed"
+    )
+    assert artists["background"].get_array().count() == conserved.size - 1
+    assert len(artists["conserved"].levels) == 9
     plt.close(fig)
 
 
