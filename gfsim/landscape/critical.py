@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from gfsim.landscape.roots import zero_near
-from gfsim.problems.problem import Problem
+from gfsim.problems.problem import Problem, checked_theta
 from gfsim.types import Array, Scalar, Theta
 
 # Of max|λ|: where rounding leaves the zero eigenvalues of a polished point, and where the cut goes if that is empty.
@@ -65,11 +65,12 @@ def polish(problem: Problem, theta: Theta, tolerance: float = 1e-12, reach: floa
     Cost: dense matrices of size P, so P up to a few thousand.
 
     Raises ValueError where no point with ‖∇𝓛‖ ≤ `tolerance`·max(1, max|λ|·‖θ‖) is found within `reach`·(1 + ‖θ‖), and
-    for a tolerance or reach that is not positive.
+    for a tolerance or reach that is not positive; TypeError for a θ that is no float64 array of shape (P,).
     """
     for name, value in (("tolerance", tolerance), ("reach", reach)):
         if not value > 0:
             raise ValueError(f"{name} must be positive, was {value}")
+    theta = checked_theta(problem, theta)
     found, size = _solve(problem, theta)
     return _described(problem, theta, found, float(size), tolerance, reach)
 

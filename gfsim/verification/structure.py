@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gfsim.problems.problem import Problem
+from gfsim.problems.problem import Problem, checked_problem
 from gfsim.simulation.observables import STRUCTURE
 from gfsim.simulation.trajectory import Trajectory, checked_trajectory
 
@@ -34,6 +34,7 @@ def structure(problem: Problem, trajectory: Trajectory) -> "xarray.Dataset":
     """
     import xarray
 
+    checked_problem(problem)
     if missing := STRUCTURE.keys() - checked_trajectory(trajectory).observed.keys():
         raise ValueError(f"trajectory must be run with observe=gf.observables.STRUCTURE, lacks {sorted(missing)}")
     if trajectory.t.ndim != 1:
