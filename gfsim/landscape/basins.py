@@ -42,8 +42,8 @@ def basins(problem: Problem, ends: Float[Array, "members P"], tolerance: float =
     """Sorts the ends of a sample of correlation flows by the KKT point they are at.
 
     A direction rests where ‖∇N(û) − L N(û)û‖ ≤ tolerance·N_max, N_max the largest N of the sample. Resting directions
-    of |N(û)| ≤ tolerance·N_max have collapsed, as has θ = 0; those of N(û) < −tolerance·N_max are at a saddle, which a
-    flow leaves, and unresolved, as are rows that are not finite. Of the others, the largest N is refined by
+    of |N(û)| ≤ tolerance·N_max have collapsed, as has θ = 0; those of N(û) < −tolerance·N_max are at no maximum: a flow
+    leaves them, and they are unresolved, as are rows that are not finite. Of the others, the largest N is refined by
     `correlation_kkt`, and takes all that agree with its value to `tolerance`, until none is left; those whose point
     cannot be refined are unresolved. Different points of equal value (permuted neurons) count as one.
 

@@ -51,7 +51,7 @@ def hard_margin(inputs: Float[Array | np.ndarray, "n d"]) -> tuple[Float[np.ndar
         active &= multipliers > 0
     if not np.all(x @ u > 1 - 1e-9):
         raise ValueError("inputs must lie in an open half-space, did not")
-    return u / scale, multipliers / scale**2
+    return u / scale, multipliers / scale / scale
 
 
 def one_neuron_kkt(data: Dataset, activation: ReLUPower) -> OneNeuron:

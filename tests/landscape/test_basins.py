@@ -40,7 +40,7 @@ def test_rows_without_a_direction_leave_the_others_theirs():
     high = jnp.array([1.0, 0.0, 0.5**0.5])
     found = basins(problem, jnp.stack([high, 0 * high, np.nan * high, np.inf * high, high, high]))
     assert found.labels.tolist() == [0, COLLAPSED, UNRESOLVED, UNRESOLVED, 0, 0]
-    # The saddle at the other end of the maximum.
+    # A KKT point of N < 0.
     assert basins(problem, jnp.stack([high, high * jnp.array([1.0, 1.0, -1.0])])).labels.tolist() == [0, UNRESOLVED]
     with pytest.raises(ValueError, match=r"^ends must hold at least one direction, had shape \(0, 3\)"):
         basins(problem, jnp.zeros((0, 3)))
