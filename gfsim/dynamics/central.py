@@ -6,12 +6,13 @@ from typing import final
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from equinox import AbstractVar
 from jaxtyping import Array, Float, Int
 
 from gfsim.dynamics.descent import AbstractDescent, positive_step
 from gfsim.dynamics.oscillation import complementary, generic_block, refined, third_derivatives
-from gfsim.problems.checks import positive_integer
+from gfsim.problems.checks import finite_array, positive_integer
 from gfsim.problems.problem import Problem, checked_problem
 from gfsim.types import Theta
 
@@ -68,10 +69,15 @@ class AbstractCentralFlow(AbstractDescent):
     def parameters(self, state: CentralState) -> Theta:
         return state.theta
 
-    @eqx.filter_jit
     def path(self, theta0: Theta, steps: int) -> CentralPath:
-        """The flow over so many steps, with the oscillation that it predicts around each of its states."""
+        """The flow over so many steps, with the oscillation that it predicts around each of its states.
 
+        Raises ValueError or TypeError for steps that are no positive integer.
+        """
+        return self._path(theta0, positive_integer("steps", steps))
+
+    @eqx.filter_jit
+    def _path(self, theta0: Theta, steps: int) -> CentralPath:
         def advance(state: CentralState, count: Int[Array, ""]) -> tuple[CentralState, tuple[Array, ...]]:
             after = self.step(count, state)
             directions = after.block / jnp.sqrt(self.metric(state.moment))[:, None]
@@ -202,8 +208,8 @@ class RMSPropCentralFlow(AbstractCentralFlow):
     θ' = −P⁻¹(∇L + ½∇⟨H, Σ⟩), ν' = (1 − β)/β·(g² + diag(HΣH) − ν) per step, P = diag(√ν + ε)/η, 0 ⪯ Σ ⟂ 2P − H ⪰ 0.
     `moment0` is ν at the start, `decay` is β; the rest is as in `CentralFlow`.
 
-    Raises ValueError or TypeError as `CentralFlow`, for a decay outside (0, 1), a negative ε and a ν that is not a
-    positive vector of the parameters' size.
+    Raises ValueError or TypeError as `CentralFlow`, for a decay outside (0, 1), an ε that is negative or infinite, and
+    a ν that is not a positive, finite vector of the parameters' size.
 
     Source: Cohen et al., arXiv 2410.24206.
     """
@@ -230,14 +236,14 @@ class RMSPropCentralFlow(AbstractCentralFlow):
         checked_problem(problem)
         if not 0 < decay < 1:
             raise ValueError(f"decay must lie between 0 and 1, was {decay}")
-        if not epsilon >= 0:
-            raise ValueError(f"epsilon must be at least 0, was {epsilon}")
-        moment0 = jnp.asarray(moment0, float)
-        if moment0.shape != (problem.size,) or not bool(jnp.all(moment0 > 0)):
-            raise ValueError(f"moment0 must be a positive vector of shape ({problem.size},), was {moment0.shape}")
+        if not 0 <= epsilon < np.inf:
+            raise ValueError(f"epsilon must be at least 0 and finite, was {epsilon}")
+        start = finite_array("moment0", moment0, problem.size)
+        if not np.all(start > 0):
+            raise ValueError(f"moment0 must be positive, held {start.min():g}")
         self.problem = problem
         self.step_size = positive_step(step_size)
-        self.moment0 = moment0
+        self.moment0 = jnp.asarray(start)
         self.decay = decay
         self.epsilon = epsilon
         self.directions = positive_integer("directions", directions)

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from gfsim.dynamics.base import AbstractFlow
+from gfsim.problems.checks import true_or_false
 from gfsim.problems.problem import Problem, checked_problem
 from gfsim.types import Scalar, Theta, Time
 
@@ -29,7 +30,8 @@ class CorrelationFlow(AbstractFlow):
     û' = (I − ûûᵀ)∇N(û), (log ρ)' = L N(û), τ' = ρ^{2−L}. The norm may then grow by any factor, τ tends to T*, and
     the potential is −N(û), so that the energy residual checks N(û(σ)) − N(û(0)) = ∫‖û'‖² dσ. `log_t` is log τ.
 
-    Raises ValueError if the problem's network is not homogeneous of degree at least 2.
+    Raises ValueError if the problem's network is not homogeneous of degree at least 2, TypeError for a `polar` that is
+    no boolean.
 
     Source: Kumar & Haupt, arXiv 2403.08121 (L > 2) and 2402.09226 (L = 2).
     """
@@ -45,7 +47,7 @@ class CorrelationFlow(AbstractFlow):
                 f"problem.degree was {degree}"
             )
         self.problem = problem
-        self.polar = polar
+        self.polar = true_or_false("polar", polar)
 
     def initial_state(self, theta0: Theta) -> Theta | Polar:
         if not self.polar:

@@ -170,5 +170,6 @@ def _log_integral(span: Scalar, h0: Scalar, slope0: Scalar, h1: Scalar, slope1: 
     r = 1 - s
     # h(s) − h1 as a cubic Hermite polynomial.
     difference = (h0 - h1) * r**2 * (3 - 2 * r) + a * s * r**2 - span * slope1 * s**2 * r
-    average = jnp.sum(jnp.asarray(_WEIGHTS) * jnp.exp(difference + b * r))
-    return h1 + jnp.log(span) + jnp.log((1 - lowest) / b) + jnp.log(average)
+    # In logarithms: before the first step h0 is not set, and e^{h0 − h1} overflows from a start of loss e^710.
+    log_average = jax.nn.logsumexp(difference + b * r, b=jnp.asarray(_WEIGHTS))
+    return h1 + jnp.log(span) + jnp.log((1 - lowest) / b) + log_average

@@ -42,18 +42,25 @@ def basins(problem: Problem, ends: Float[Array, "members P"], tolerance: float =
     """Sorts the ends of a sample of correlation flows by the KKT point they are at.
 
     A direction rests where ‖∇N(û) − L N(û)û‖ ≤ tolerance·N_max, N_max the largest N of the sample. Resting directions
-    of N(û) ≤ tolerance·N_max have collapsed. Of the others, the largest N is refined by `correlation_kkt`, and takes
-    all that agree with its value to `tolerance`, until none is left; those whose point cannot be refined are
-    unresolved. Different points of equal value (permuted neurons) count as one.
+    of |N(û)| ≤ tolerance·N_max have collapsed, as has θ = 0; those of N(û) < −tolerance·N_max are at no maximum: a flow
+    leaves them, and they are unresolved, as are rows that are not finite. Of the others, the largest N is refined by
+    `correlation_kkt`, and takes all that agree with its value to `tolerance`, until none is left; those whose point
+    cannot be refined are unresolved. Different points of equal value (permuted neurons) count as one.
+
+    Raises ValueError for a sample of none.
     """
+    if not len(ends):
+        raise ValueError(f"ends must hold at least one direction, had shape {ends.shape}")
     # By the largest entry first: flows that run on for long have norms whose square overflows.
     directions = ends / jnp.max(jnp.abs(ends), axis=1, keepdims=True)
     directions = directions / jnp.linalg.norm(directions, axis=1, keepdims=True)
     values, slopes = (np.asarray(x) for x in _values_and_slopes(problem, directions))
-    scale = max(float(values.max()), 0.0)
+    scale = float(np.max(values, initial=0.0, where=np.isfinite(values)))
     resting = slopes <= tolerance * scale
     labels = np.full(len(values), UNRESOLVED)
     labels[resting & (np.abs(values) <= tolerance * scale)] = COLLAPSED
+    # Which has no direction.
+    labels[~np.any(np.asarray(ends), axis=1)] = COLLAPSED
     open_ = resting & (values > tolerance * scale)
     found: list[float] = []
     while np.any(open_):

@@ -10,7 +10,7 @@ import numpy as np
 import optimistix as optx
 from jaxtyping import Float
 
-from gfsim.problems.problem import Problem
+from gfsim.problems.problem import Problem, checked_theta
 from gfsim.types import Array, HessianMatrix, Scalar, Theta
 
 # Bounds the memory of a Hessian to this many gradients at once.
@@ -59,10 +59,11 @@ def correlation_kkt(problem: Problem, theta: Theta, tolerance: float = 1e-10, re
     Cost: dense matrices of size P + 1, so P up to a few thousand.
 
     Raises ValueError for a network that is not homogeneous of degree at least 2, a θ of zero norm or not finite, and
-    a tolerance that is not positive.
+    a tolerance that is not positive; TypeError for a θ that is no float64 array of shape (P,).
 
     Source: the problem is Kumar & Haupt's, arXiv 2403.08121; the Hessian's use as a rate is derived from it.
     """
+    theta = checked_theta(problem, theta)
     degree = _degree(problem, "correlation_kkt")
     start = _direction(theta)
     if not tolerance > 0:

@@ -73,8 +73,8 @@ class Split(eqx.Module):
         return self.lift.distance(eta)
 
     def wide_problem(self, problem: Problem) -> Problem:
-        """The wide network on the data and with the loss of `problem`, which is the narrow network's."""
-        return Problem(self.network, problem.data, problem.criterion)
+        """The wide network on the data, with loss and batch of `problem`, which is the narrow network's."""
+        return Problem(self.network, problem.data, problem.criterion, getattr(problem.objective, "batch", None))
 
     def violation(self, problem: Problem, theta: Theta) -> Violation:
         """What is left of ‖Tθ‖² = ‖θ‖²/τ, f̃(x_i; Tθ) = f(x_i; θ) and ∇𝓛̃(Tθ) = τT∇𝓛(θ) at θ: rounding, or after

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from gfsim.problems.networks.activations import ReLUPower
-from gfsim.problems.problem import Problem
+from gfsim.problems.problem import Problem, checked_theta
 from gfsim.types import Array, Theta
 
 # Bounds the memory of a Jacobian to this many gradients at once.
@@ -50,10 +50,12 @@ def kkt_residual(problem: Problem, theta: Theta, exponents: Theta | None = None)
     certificate, this is a measurement.
 
     Raises ValueError for a network that is not homogeneous, exponents that are negative or of another shape, a loss
-    without classes, a θ that is zero or not finite, and one that does not separate the data.
+    without classes, a θ that is zero or not finite, and one that does not separate the data; TypeError for a θ that is
+    no float64 array of shape (P,).
 
     Source: Lyu & Li, arXiv 1906.05890, Thm 4.4; Kunin et al., arXiv 2210.03820 for exponents.
     """
+    theta = checked_theta(problem, theta)
     own = checked_exponents(problem, exponents, "kkt_residual")
     theta = feasible(problem, theta, own)
     q = np.asarray(constraints(problem, theta))

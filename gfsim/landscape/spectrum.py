@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from matfree import decomp
 
-from gfsim.problems.checks import positive_integer
+from gfsim.problems.checks import finite_array, positive_integer
 from gfsim.problems.problem import Problem
 from gfsim.types import Array, Scalar, Theta
 
@@ -41,10 +41,11 @@ def spectrum(problem: Problem, theta: Theta, k: int | None = None) -> Spectrum:
     space is doubled until the 2k residuals are at most 1e-9·max|λ| or it has dimension 1024. A Krylov space holds one
     vector of a multiple eigenvalue, which is therefore counted once; where it is exhausted there are fewer than 2k.
 
-    Raises ValueError where all eigenvalues are asked for and P > 3000, and for a k that is not a positive integer
-    (or TypeError).
+    Raises ValueError where all eigenvalues are asked for and P > 3000, for a k that is not a positive integer
+    (or TypeError), and for a θ of another shape or not finite.
     """
     size = problem.size
+    theta = jnp.asarray(finite_array("theta", theta, size))
     count = size if k is None else min(2 * positive_integer("k", k), size)
     if size <= DENSE:
         return _dense(problem, theta, count)
@@ -107,23 +108,31 @@ def _dense(problem: Problem, theta: Theta, count: int) -> Spectrum:
 
 
 def _lanczos(problem: Problem, theta: Theta, count: int, steps: int) -> Spectrum:
-    basis, tridiagonal = (np.asarray(x) for x in _krylov(problem, theta, steps))
-    # Where the space is exhausted, what follows is rounding blown up to norm one.
-    exhausted = np.flatnonzero(np.abs(np.diag(tridiagonal, 1)) <= _EXHAUSTED * np.abs(tridiagonal).max())
+    basis, tridiagonal, scale = (np.asarray(x) for x in _krylov(problem, theta, steps))
+    # Where the space is exhausted, what follows is rounding blown up to norm one, or NaN after an exact zero.
+    largest = np.max(np.abs(tridiagonal), initial=0.0, where=np.isfinite(tridiagonal))
+    exhausted = np.flatnonzero(~(np.abs(np.diag(tridiagonal, 1)) > _EXHAUSTED * largest))
     own = int(exhausted[0]) + 1 if exhausted.size else steps
     ritz, coordinates = np.linalg.eigh(tridiagonal[:own, :own])
     kept = _ends(own, min(count, own))
     vectors = coordinates[:, kept].T @ basis[:own]
-    return _with_residuals(ritz[kept], vectors, np.asarray(_images(problem, theta, jnp.asarray(vectors))))
+    images = np.asarray(_images(problem, theta, jnp.asarray(vectors))) / scale
+    found = _with_residuals(ritz[kept], vectors, images)
+    return found._replace(values=scale * found.values, residuals=scale * found.residuals)
 
 
 @eqx.filter_jit
-def _krylov(problem: Problem, theta: Theta, steps: int) -> tuple[Array, Array]:
+def _krylov(problem: Problem, theta: Theta, steps: int) -> tuple[Array, Array, Scalar]:
+    """An orthonormal basis as rows, the tridiagonal matrix of ∇²𝓛(θ)/s in it, and s."""
+    start = _generic(problem.size)
+    # Squares of entries below 1e-154 would underflow.
+    scale = jnp.max(jnp.abs(problem.hvp(theta, start)))
+    scale = jnp.where(scale > 0, scale, 1.0)
     # matfree mixes its own integers.
     with jax.numpy_dtype_promotion("standard"):
         decomposition = decomp.tridiag_sym(steps, reortho="full", custom_vjp=False)
-        basis, tridiagonal, *_ = decomposition(lambda v: problem.hvp(theta, v), _generic(problem.size))
-    return jnp.asarray(basis), jnp.asarray(tridiagonal)
+        basis, tridiagonal, *_ = decomposition(lambda v: problem.hvp(theta, v) / scale, start)
+    return jnp.asarray(basis), jnp.asarray(tridiagonal), scale
 
 
 @eqx.filter_jit

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from gfsim.landscape.branches import Dead, Shares, Stratum, critical_embedding
 from gfsim.landscape.critical import Inertia, count_signs, inertia
 from gfsim.landscape.roots import zero_between
-from gfsim.problems.checks import positive_integer
+from gfsim.problems.checks import finite_array, positive_integer
 from gfsim.problems.networks import TwoLayer
 from gfsim.problems.problem import Problem
 from gfsim.types import Array, PerSample, Scalar
@@ -148,11 +148,17 @@ def _dead_correlations(problem: Problem, rows: Float[Array, "rows d"]) -> Float[
 
 
 def dead_weights(problem: Problem, start: Point, end: Point, grid: int = 400) -> Float[np.ndarray, "zeros d"]:
-    """The zeros of φ on the segment from `start` to `end` at which it changes sign between `grid` points.
+    """The zeros of φ on the segment from `start` to `end` at, or with a change of sign between, `grid` points.
 
-    Shape (zeros, d), in their order along the segment: input weights that a dead neuron of a critical point may have.
+    Shape (zeros, d), in their order along the segment: input weights that a dead neuron of a critical point may have. A
+    stretch on which φ vanishes, as where a ReLU is off, is left out.
+
+    Raises ValueError for a grid of fewer than two points and ends of another shape than (d,), or TypeError.
     """
-    start, along = np.asarray(start, float), np.asarray(end, float) - np.asarray(start, float)
+    if positive_integer("grid", grid) < 2:
+        raise ValueError(f"grid must be at least 2, was {grid}")
+    d = problem.data.d
+    start, along = finite_array("start", start, d), finite_array("end", end, d) - finite_array("start", start, d)
     places = np.linspace(0.0, 1.0, grid)
     rows = jnp.asarray(start + places[:, None] * along)
     values = np.asarray(_dead_correlations(problem, rows))
@@ -160,9 +166,12 @@ def dead_weights(problem: Problem, start: Point, end: Point, grid: int = 400) ->
     def value(s: float) -> float:
         return float(dead_correlation(problem, jnp.asarray(start + s * along)))
 
-    crossings = np.flatnonzero(values[:-1] * values[1:] < 0)
-    zeros = [zero_between(value, places[i], places[i + 1]) for i in crossings]
-    return start + np.reshape(zeros, (-1, 1)) * along
+    nil = values == 0
+    alone = nil & ~np.append(nil[1:], False) & ~np.append(False, nil[:-1])
+    # By signs: a product of small values underflows.
+    crossings = np.flatnonzero(np.sign(values[:-1]) * np.sign(values[1:]) < 0)
+    between = [zero_between(value, places[i], places[i + 1]) for i in crossings]
+    return start + np.reshape(sorted([*places[alone], *between]), (-1, 1)) * along
 
 
 def _compositions(total: int, parts: int) -> Iterator[tuple[int, ...]]:

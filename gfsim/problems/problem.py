@@ -204,6 +204,11 @@ def checked_problem(problem: object) -> Problem:
     return problem
 
 
+def checked_theta(problem: object, theta: Theta) -> Theta:
+    """`theta`, where it is a float64 array of shape (P,) of a `problem` that is one. Raises TypeError."""
+    return checked_problem(problem)._checked("theta", theta)
+
+
 def _output_shape(template: PyTree, theta: Theta, data: Dataset) -> tuple[int, ...]:
     try:
         output = eqx.filter_eval_shape(lambda theta, inputs: fill(template, theta)(inputs[0]), theta, data.inputs)

@@ -16,6 +16,7 @@ from gfsim.landscape.third_order import (
     third_order_estimate,
 )
 from gfsim.problems import Problem
+from gfsim.problems.checks import positive_integer
 from gfsim.problems.objectives import NetworkObjective
 from gfsim.problems.problem import checked_problem
 from gfsim.simulation import Trajectory
@@ -72,12 +73,11 @@ def certify(problem: Problem, trajectory: Trajectory, *, nodes: int = 4) -> Cert
     t, theta = np.asarray(checked_trajectory(trajectory).t), jnp.asarray(trajectory.theta)
     if t.ndim != 1 or t.size < 2:
         raise ValueError(f"trajectory must be one run with at least two rows, shape of t was {t.shape}")
-    if not np.allclose(np.exp(np.asarray(trajectory.log_t)), t, rtol=1e-9):
+    if not np.allclose(np.exp(np.asarray(trajectory.log_t)), t, rtol=1e-9, atol=0):
         raise ValueError("trajectory must run on the clock of physical time, ran on another")
     if problem.size > LARGEST:
         raise ValueError(f"problem must have at most {LARGEST} parameters to be certified, had {problem.size}")
-    if not nodes >= 1:
-        raise ValueError(f"nodes must be at least 1, was {nodes}")
+    nodes = positive_integer("nodes", nodes)
     rigorous = isinstance(problem.objective, NetworkObjective) and has_third_order_bound(problem)
     straight = trajectory.dissipated is None
     bound, curvature, defect, holds = jax.tree.map(

@@ -77,10 +77,10 @@ class Claim:
                 return self.measured >= self.predicted - self.slack
 
     def moved(self, confirmation: "Claim") -> float:
-        """|measured − measured'|, where measured' comes from the same claim of a tighter solve."""
+        """|measured − measured'|, 0 for equal infinities, where measured' is of the same claim of a tighter solve."""
         if confirmation.name != self.name:
             raise ValueError(f"confirmation must be of the claim {self.name!r}, was of {confirmation.name!r}")
-        return abs(self.measured - confirmation.measured)
+        return 0.0 if self.measured == confirmation.measured else abs(self.measured - confirmation.measured)
 
     def confirmed_by(self, confirmation: "Claim") -> bool:
         """Whether both solves satisfy the claim and the measured value moved by less than a third of the slack.

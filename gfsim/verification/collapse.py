@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from gfsim.problems import Problem, data
@@ -24,6 +25,10 @@ def nc1(problem: Problem, theta: Theta) -> Scalar:
     """tr(Σ_W Σ_B⁺)/K: scatter of the features within classes, in units of that of the class means.
 
     Σ_W is the mean over classes of their covariances, Σ_B that of (μ_k − μ)(μ_k − μ)ᵀ with μ the mean of the μ_k.
+    Singular values of the centred means below ε·σ₁·max(K, d) are nil: class means on a line leave one direction.
+
+    Raises ValueError for another network, targets that are no labels and, where the data are known while it is traced,
+    a class without samples.
 
     Source of this and the other three: Papyan, Han & Donoho, arXiv 2008.08186.
     """
@@ -33,7 +38,9 @@ def nc1(problem: Problem, theta: Theta) -> Scalar:
     # Σ_B = Mᵀ M/K: the K − 1 singular values of M that need not be nil.
     _, sizes, axes = jnp.linalg.svd(centred, full_matrices=False)
     rank = min(classes - 1, means.shape[1])
-    off = (features - members @ means) @ axes[:rank].T / sizes[None, :rank]
+    nil = (sizes <= jnp.finfo(float).eps * max(centred.shape) * sizes[0])[None, :rank]
+    off = (features - members @ means) @ axes[:rank].T
+    off = jnp.where(nil, 0.0, off / jnp.where(nil, 1.0, sizes[None, :rank]))
     per_class = (members / jnp.sum(members, axis=0, keepdims=True)).T @ jnp.sum(off**2, axis=1)
     return jnp.mean(per_class)
 
@@ -140,5 +147,12 @@ def _classes(problem: Problem, theta: Theta) -> tuple[Float[Array, "n d"], Float
     network = _network(problem, theta)
     features = jax.vmap(network.features)(problem.data.inputs)
     classes = network.weights[-1].shape[0]
+    if problem.data.targets.ndim != 1:
+        raise ValueError(f"problem must have labels 0 … K−1 as targets, had shape {problem.data.targets.shape}")
     members = (problem.data.targets[:, None] == jnp.arange(float(classes))[None, :]).astype(float)
-    return features, members, (members / jnp.sum(members, axis=0, keepdims=True)).T @ features
+    counts = jnp.sum(members, axis=0, keepdims=True)
+    if not isinstance(counts, Tracer) and not jnp.all(counts > 0):
+        raise ValueError(
+            f"problem must have samples of each of {classes} classes, had {counts[0].astype(int).tolist()}"
+        )
+    return features, members, (members / counts).T @ features

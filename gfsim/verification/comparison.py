@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from gfsim.dynamics import CentralFlow, GradientDescent, GradientFlow, ModifiedFlow
 from gfsim.landscape.spectrum import largest_eigenvalue
 from gfsim.problems import Problem
-from gfsim.problems.checks import real_number
+from gfsim.problems.checks import positive_integer, real_number
 from gfsim.simulation import Outcome, Trajectory, every_step, observables, simulate
 from gfsim.simulation.save import SaveAt
 from gfsim.verification.scaling import fit_power_law
@@ -50,7 +50,8 @@ def compare(
       sizes at which descent and model reached it; NaN where that leaves fewer than two. Theory: k + 2 and k + 1.
 
     Raises ValueError for step sizes that are not positive, finite and increasing or do not leave two steps up to t1,
-    for unknown models, and where the series of a modified flow diverges at theta0.
+    for unknown models, rows that are no positive integer (or TypeError), and where the series of a modified flow
+    diverges at theta0.
     """
     import xarray
 
@@ -58,7 +59,7 @@ def compare(
     names = tuple(dict.fromkeys(models))
     for name in names:
         model_of(name, problem, sizes[0])
-    rows = max(2, min(rows, round(t1 / sizes[-1])))
+    rows = max(2, min(positive_integer("rows", rows), round(t1 / sizes[-1])))
     cells: list[dict[str, Any]] = []
     for eta in sizes:
         counts = np.concatenate([[0, 1], np.rint(np.linspace(1, round(t1 / eta), rows))[1:]])
@@ -110,12 +111,12 @@ def _push(problem: Problem, theta: Array) -> Array:
 
 def model_of(name: str, problem: Problem, step_size: float) -> GradientFlow | ModifiedFlow | CentralFlow:
     """The dynamics that a model's name stands for. Raises ValueError for any other name."""
-    kind, _, detail = name.partition("-")
-    if kind == "flow" and not detail:
+    kind, _, detail = str(name).partition("-")
+    if name == "flow":
         return GradientFlow(problem)
-    if kind == "modified" and (detail.isdigit() or detail == "quadratic"):
-        return ModifiedFlow(problem, step_size, int(detail) if detail.isdigit() else "quadratic")
-    if kind == "central" and (not detail or detail.isdigit()):
+    if kind == "modified" and (detail.isdecimal() or detail == "quadratic"):
+        return ModifiedFlow(problem, step_size, int(detail) if detail.isdecimal() else "quadratic")
+    if name == "central" or (kind == "central" and detail.isdecimal()):
         return CentralFlow(problem, step_size, int(detail or 3))
     raise ValueError(f"models must be flow, modified-k, modified-quadratic, central or central-k, was {name!r}")
 

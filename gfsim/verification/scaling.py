@@ -6,6 +6,8 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
+from gfsim.problems.checks import positive_integer
+
 
 class PowerLaw(NamedTuple):
     """y ≈ prefactor·x^exponent, and log y − log(fit) at every point."""
@@ -77,8 +79,9 @@ def bootstrap_fit(
     replacement.
 
     Raises ValueError for lengths that differ, values that are not finite or have no such logarithm, fewer than two
-    different x or groups, and a form or level that is none.
+    different x or groups, a form or level that is none, and draws that are no positive integer (or TypeError).
     """
+    draws = positive_integer("draws", draws)
     x, y, group = np.asarray(x, float), np.asarray(y, float), np.asarray(group)
     if form not in FORMS:
         raise ValueError(f"form must be one of {', '.join(FORMS)}, was {form!r}")

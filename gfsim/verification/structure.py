@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gfsim.problems.problem import Problem
+from gfsim.problems.problem import Problem, checked_problem
 from gfsim.simulation.observables import STRUCTURE
 from gfsim.simulation.trajectory import Trajectory, checked_trajectory
 
@@ -34,6 +34,7 @@ def structure(problem: Problem, trajectory: Trajectory) -> "xarray.Dataset":
     """
     import xarray
 
+    checked_problem(problem)
     if missing := STRUCTURE.keys() - checked_trajectory(trajectory).observed.keys():
         raise ValueError(f"trajectory must be run with observe=gf.observables.STRUCTURE, lacks {sorted(missing)}")
     if trajectory.t.ndim != 1:
@@ -41,10 +42,12 @@ def structure(problem: Problem, trajectory: Trajectory) -> "xarray.Dataset":
     loss, norm, extremes = (np.asarray(trajectory.observed[name]) for name in STRUCTURE)
     smallest, largest = extremes.T
     scale, t = problem.criterion.scale(problem.data.n), np.asarray(trajectory.t)
+    squared = norm**2
     with np.errstate(divide="ignore"):
         bounds = {
-            "lower": norm**2 / (2 * scale * largest),
-            "upper": norm**2 / (2 * scale * smallest),
+            # Where κ is zero ‖∇L‖² ≤ 2κ_max L holds of any L ≥ 0, and 2κ_min L ≤ ‖∇L‖² of any L: also for 0/0.
+            "lower": np.divide(squared, 2 * scale * largest, out=np.zeros_like(squared), where=largest != 0),
+            "upper": np.divide(squared, 2 * scale * smallest, out=np.full_like(squared, np.inf), where=smallest != 0),
             "sandwich_lower": loss[0] * np.exp(-2 * scale * _integral(t, largest)),
             "sandwich_upper": loss[0] * np.exp(-2 * scale * _integral(t, smallest)),
         }

@@ -211,3 +211,15 @@ def test_nothing_is_left_where_it_rests():
     flow = gf.HighOrderFlow(bowl, 3.0)
     run = gf.simulate(flow, [0.6, 0.8], 2000.0, atol=0.0)
     assert extinction_time(flow, run) == pytest.approx(float(np.exp(run.log_t[-1])))
+
+
+def test_no_extinction_where_there_is_none():
+    saddle = gf.Problem.from_loss(lambda x: 0.5 * (x[0] ** 2 - x[1] ** 2), jnp.array([0.1, 1.0]))
+    flow = gf.HighOrderFlow(saddle, 3.0)
+    with pytest.raises(ValueError, match=r"^trajectory must end near a minimum, where gᵀHg/‖g‖² > 0, had -1$"):
+        extinction_time(flow, gf.simulate(flow, saddle.theta, 1.0))
+    with pytest.raises(ValueError, match=r"^trajectory must be a single run, was an ensemble"):
+        extinction_time(flow, gf.simulate(flow, jnp.stack([saddle.theta] * 2), 1.0))
+    for other in (gf.GradientFlow(saddle), gf.GradientDescent(saddle, 0.1)):
+        with pytest.raises(ValueError, match=r"^trajectory must be a run of flow, ran on the clock of physical time"):
+            extinction_time(flow, gf.simulate(other, saddle.theta, 1.0))

@@ -111,6 +111,18 @@ def test_ensemble_and_checkpoint(tmp_path):
     np.testing.assert_allclose(both.log_t[1, -1], one.log_t[-1], rtol=1e-5)
 
 
+def test_a_start_of_a_loss_that_overflows():
+    """f = w·x for every label of one sign: the loss falls from e^720 and log t is finite at the end."""
+    data = gf.Dataset([[1.0, 0.2], [0.9, -0.3], [-1.0, 0.1]], [1.0, 1.0, -1.0])
+    p = gf.Problem(gf.networks.DeepLinear((2, 1), key=jax.random.key(0)), data, gf.losses.Exponential())
+    until = gf.events.log_loss_below(-100.0)
+    run = gf.simulate(gf.MarginFlow(p), jnp.array([-720.0, 0.0]), 1e30, until=until)
+    assert run.outcome == "event:log_loss_below"
+    plain = gf.simulate(gf.MarginFlow(p), jnp.array([-600.0, 0.0]), 1e30, until=until)
+    # Where the loss is large no time passes.
+    assert float(run.log_t[-1]) == pytest.approx(float(plain.log_t[-1]), abs=1e-2)
+
+
 def test_what_it_is_not_for():
     network = NETWORKS["L=1"]()
     with pytest.raises(

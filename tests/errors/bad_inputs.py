@@ -96,6 +96,14 @@ def compared(**options):
     return gf.compare(things().bowl, **{"theta0": things().bowl.theta, "t1": 1.0, "step_sizes": (0.1, 0.2), **options})
 
 
+def bootstrapped(**options):
+    return gf.verification.bootstrap_fit([1.0, 2.0, 1.0, 2.0], [1.0, 2.0, 1.0, 3.0], [0, 0, 1, 1], **options)
+
+
+def rmsprop(moment0, **options):
+    return gf.RMSPropCentralFlow(things().bowl, 0.1, moment0, **options)
+
+
 def load(name):
     from gfsim.workbench import load_record
 
@@ -302,6 +310,38 @@ CASES = [
     ("models", "was 'fluw'", lambda: compared(models=("fluw",))),
     ("t1", "was -1", lambda: compared(t1=-1.0)),
     ("theta0", "was (7,)", lambda: compared(theta0=jnp.ones(7))),
+    ("models", "was 3", lambda: compared(models=(3,))),
+    ("models", "was 'flow-'", lambda: compared(models=("flow-",))),
+    ("models", "was 'modified-²'", lambda: compared(models=("modified-²",))),
+    ("rows", "was 2.5", lambda: compared(rows=2.5)),
+    ("rows", "was 0", lambda: compared(rows=0)),
+    ("draws", "was 0", lambda: bootstrapped(draws=0)),
+    ("draws", "was 2.5", lambda: bootstrapped(draws=2.5)),
+    ("polar", "was 'no'", lambda: gf.CorrelationFlow(things().problem, polar="no")),
+    ("moment0", "held -1", lambda: rmsprop([-1.0, 1.0])),
+    ("moment0", "held NaN or infinity", lambda: rmsprop([INF, 1.0])),
+    ("epsilon", "was inf", lambda: rmsprop([1.0, 1.0], epsilon=INF)),
+    ("steps", "was -1", lambda: gf.CentralFlow(things().bowl, 0.1).path(things().bowl.theta, -1)),
+    ("problem", "was str", lambda: gf.verification.structure("bowl", things().run)),
+    *(
+        case
+        for function in (
+            gf.landscape.polish,
+            gf.landscape.correlation_kkt,
+            gf.landscape.kkt_residual,
+            gf.landscape.max_margin_polish,
+        )
+        for case in (
+            ("problem", "was int", functools.partial(function, 3, jnp.ones(2))),
+            ("theta", "was [1.0, 2.0]", functools.partial(lambda f: f(things().problem, [1.0, 2.0]), function)),
+        )
+    ),
+    ("inputs", "was (3,)", lambda: gf.landscape.hard_margin(np.ones(3))),
+    ("inputs", "shape (0, 3)", lambda: gf.landscape.hard_margin(np.zeros((0, 3)))),
+    ("activation", "was Tanh", lambda: gf.landscape.one_neuron_kkt(things().data, gf.networks.Tanh())),
+    ("theta", "held NaN", lambda: gf.landscape.spectrum(things().bowl, jnp.array([NAN, 1.0]), 1)),
+    ("ends", "shape (0, 6)", lambda: gf.landscape.basins(things().problem, jnp.zeros((0, 6)))),
+    ("nodes", "was 2.5", lambda: gf.certify(things().bowl, things().run, nodes=2.5)),
     ("k", "was 0", lambda: gf.landscape.spectrum(things().bowl, things().bowl.theta, 0)),
     ("theta", "shape (3,)", lambda: gf.landscape.inertia(things().bowl, jnp.ones(3))),
     ("theta", "shape (3,)", lambda: gf.landscape.polish(things().bowl, jnp.ones(3))),

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import gfsim as gf
 from gfsim.landscape import COLLAPSED, UNRESOLVED, basins
@@ -31,3 +32,15 @@ def test_nothing_but_collapse():
     found = basins(problem, jnp.array([[-1.0, 0.3], [-0.2, 0.9]]))
     assert found.values.size == 0
     assert found.labels.tolist() == [COLLAPSED, COLLAPSED]
+
+
+def test_rows_without_a_direction_leave_the_others_theirs():
+    network = gf.networks.TwoLayer(2, 1, gf.networks.ReLUPower(2), key=jax.random.key(0))
+    problem = gf.Problem(network, gf.data.orthogonal([1.0, -0.5]), gf.losses.Square())
+    high = jnp.array([1.0, 0.0, 0.5**0.5])
+    found = basins(problem, jnp.stack([high, 0 * high, np.nan * high, np.inf * high, high, high]))
+    assert found.labels.tolist() == [0, COLLAPSED, UNRESOLVED, UNRESOLVED, 0, 0]
+    # A KKT point of N < 0.
+    assert basins(problem, jnp.stack([high, high * jnp.array([1.0, 1.0, -1.0])])).labels.tolist() == [0, UNRESOLVED]
+    with pytest.raises(ValueError, match=r"^ends must hold at least one direction, had shape \(0, 3\)"):
+        basins(problem, jnp.zeros((0, 3)))

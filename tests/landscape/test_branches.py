@@ -27,8 +27,8 @@ from gfsim.landscape import (
     walk,
     worked_example,
 )
-from gfsim.problems import Problem
-from gfsim.problems.networks import DiagonalLinear, Softplus, Tanh, TwoLayer
+from gfsim.problems import Dataset, Problem
+from gfsim.problems.networks import DiagonalLinear, ReLUPower, Softplus, Tanh, TwoLayer
 from gfsim.verification.critical_cases import embedded_cases
 from tests.systems.critical import solve
 
@@ -107,6 +107,22 @@ def test_worked_example_a_second_way():
     assert np.linalg.norm(EXAMPLE.problem.grad(EXAMPLE.problem.theta)) < 2e-15
     zeros = dead_weights(EXAMPLE.problem, [-3.0], [3.0])
     np.testing.assert_allclose(np.ravel(zeros), [-EXAMPLE.dead, 0, EXAMPLE.dead], atol=1e-14)
+
+
+def test_zeros_at_grid_points_count_once():
+    exact = [-EXAMPLE.dead, 0, EXAMPLE.dead]
+    for grid in (400, 401):
+        found = dead_weights(EXAMPLE.problem, [-0.5], [0.5], grid)
+        assert len(found) == 3
+        np.testing.assert_allclose(np.ravel(found), exact, atol=1e-14)
+    # φ = Σ e_i max(v x_i, 0) of positive inputs vanishes for v ≤ 0: no zero of it is alone.
+    relu = TwoLayer(1, 1, ReLUPower(1), key=jax.random.key(0))
+    off = Problem(relu, Dataset(np.ones((2, 1)), np.ones(2)), EXAMPLE.problem.criterion)
+    assert dead_weights(off, [-1.0], [-0.1], 5).shape == (0, 1)
+    with pytest.raises(ValueError, match=r"^grid must be at least 2, was 1"):
+        dead_weights(EXAMPLE.problem, [-0.5], [0.5], 1)
+    with pytest.raises(ValueError, match=r"^end must have shape \(1,\), was \(2,\)"):
+        dead_weights(EXAMPLE.problem, [-0.5], [0.5, 0.5])
 
 
 STRATA = {

@@ -1,12 +1,15 @@
 """Critical points with known signs, and what is refused."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from gfsim.landscape import Kind, classify, critical_points, inertia, polish
 from gfsim.landscape.critical import count_signs
-from gfsim.problems import Problem
+from gfsim.problems import Dataset, Problem, losses
+from gfsim.problems.data import teacher
+from gfsim.problems.networks import Tanh, TwoLayer
 
 
 def problem(function, *start):
@@ -74,6 +77,17 @@ def test_null_directions_are_those_counted_as_zero_and_not_the_smallest():
     assert np.min(point.eigenvalues) < -1e-12
     assert point.inertia == (2, 0, 1)
     assert classify(loss, point) == Kind.non_strict_saddle
+
+
+def test_a_fit_with_parameters_to_spare_is_a_minimum():
+    """Its loss is 1e-32, all of it rounding of the outputs, and zero beside it."""
+    network = TwoLayer(2, 4, Tanh(), key=jax.random.key(1))
+    near = teacher(network, 3, jax.random.key(5))
+    fit = Problem(network, Dataset(near.inputs, near.targets + jnp.array([0.01, 0.02, -0.01])), losses.Square())
+    point = polish(fit, fit.theta)
+    assert point.loss < 1e-30
+    assert point.inertia == (3, 0, 9)
+    assert classify(fit, point) == Kind.degenerate_minimum
 
 
 def test_polish_returns_to_a_branch_and_not_to_a_point_of_it():

@@ -388,3 +388,9 @@ def test_refusals(attempt, says):
     with pytest.raises((TypeError, ValueError)) as caught:
         attempt()
     assert re.fullmatch(says + ".*", str(caught.value))
+
+
+def test_the_wide_problem_keeps_the_batch():
+    narrow, split, _ = SPLITS["two layers, square"]
+    problem = Problem(narrow, Dataset(np.ones((5, 3)), np.ones(5)), losses.Square(), batch=2)
+    assert split.wide_problem(problem).objective.batch == 2

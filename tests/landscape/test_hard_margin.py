@@ -35,6 +35,13 @@ def test_hard_margin_against_quadprog():
     np.testing.assert_allclose((x @ u)[multipliers > 0], 1, rtol=1e-14)
 
 
+@pytest.mark.parametrize(("height", "scale"), [(3e-4, 1.0), (1e-6, 1.0), (1.0, 1e-18), (1.0, 1e18)])
+def test_hard_margin_where_it_is_thin_or_of_any_scale(height, scale):
+    u, multipliers = hard_margin(scale * np.array([[1.0, height], [-1.0, height]]))
+    np.testing.assert_allclose(u * scale * height, [0.0, 1.0], atol=1e-9)
+    np.testing.assert_allclose(multipliers * (scale * height) ** 2, 0.5, rtol=1e-9)
+
+
 def test_hard_margin_where_constraints_are_tight_without_a_multiplier():
     """Points of a lattice: separable where linear programming says so, and then a KKT point."""
     np.testing.assert_allclose(hard_margin(np.array([[-2.0, -2.0], [0.0, -2.0]]))[0], [0, -0.5], atol=1e-15)
@@ -106,6 +113,9 @@ def test_curvature_decides_optimality(p):
 
 SAYS = [
     (lambda: hard_margin(np.array([[1.0, 0.0], [-1.0, 0.0]])), "inputs must lie in an open half-space, did not"),
+    (lambda: hard_margin(np.zeros((2, 3))), "inputs must lie in an open half-space, did not"),
+    (lambda: hard_margin(np.zeros((0, 3))), r"inputs must hold at least one row and one column, had shape \(0, 3\)"),
+    (lambda: hard_margin(np.array([[1.0, np.nan]])), "inputs must be finite, held NaN or infinity"),
     (lambda: one_neuron_kkt(Dataset(INPUTS, LABELS), ReLUPower(2, 0.3)), "data must have the labels 1, .* had"),
     (lambda: one_neuron_kkt(Dataset(INPUTS, LABELS), ReLUPower(1)), "data must have the labels 1, .* had"),
     (lambda: one_neuron_kkt(Dataset(INPUTS, 2 * LABELS), ReLUPower(1, 0.3)), "data must have the labels 1 or −1,"),

@@ -47,6 +47,16 @@ def test_an_exhausted_space_gives_each_eigenvalue_once():
     np.testing.assert_allclose(found.values, [-3, 0, 1, 2], atol=1e-13)
 
 
+@pytest.mark.usefixtures("matrix_free")
+@pytest.mark.parametrize("scale", [0.0, 1e-200, 1e200])
+def test_a_hessian_that_is_zero_or_of_any_scale(scale):
+    weights = scale * jnp.array([1.0, 2.0, -3.0, 2.0])
+    problem = Problem.from_loss(lambda x: 0.5 * x[:4] ** 2 @ weights, jnp.zeros(100))
+    found = spectrum(problem, problem.theta, 3)
+    assert found.converged
+    np.testing.assert_allclose(found.values, scale * np.array([-3, 0, 1, 2] if scale else [0]), atol=1e-13 * scale)
+
+
 def test_what_is_not_converged_says_so(monkeypatch):
     monkeypatch.setattr(module, "DENSE", 1)
     monkeypatch.setattr(module, "_LARGEST_SUBSPACE", 70)
@@ -65,3 +75,5 @@ def test_refusals():
         spectrum(problem, problem.theta)
     with pytest.raises(ValueError, match=r"^k must be a positive integer, was 0"):
         spectrum(problem, problem.theta, 0)
+    with pytest.raises(ValueError, match=r"^theta must be finite, held NaN or infinity"):
+        spectrum(problem, problem.theta.at[3].set(np.nan), 2)

@@ -1,12 +1,24 @@
 """Shares of the weight, and the largest eigenvalue, against closed forms."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import gfsim as gf
-from gfsim.landscape import effective_neurons, largest_eigenvalue
+from gfsim.landscape import effective_neurons, largest_eigenvalue, layer_shares
+
+
+def test_layer_shares_are_those_of_what_is_trained():
+    network = gf.networks.TwoLayer(1, 2, jnp.tanh, key=jax.random.key(0))
+    data = gf.Dataset(jnp.ones((1, 1)), jnp.ones(1))
+    # θ holds w, then a.
+    whole = gf.Problem(network, data, gf.losses.Square())
+    np.testing.assert_allclose(layer_shares(whole, jnp.array([1.0, 2.0, 3.0, 1.0])), [1 / 3, 2 / 3], rtol=1e-15)
+    trainable = eqx.tree_at(lambda n: n.w, jax.tree.map(lambda _: False, network), True)
+    outer_frozen = gf.Problem(network, data, gf.losses.Square(), trainable=trainable)
+    np.testing.assert_array_equal(layer_shares(outer_frozen, jnp.array([1.0, 2.0])), [1.0])
 
 
 def test_effective_neurons():

@@ -111,5 +111,13 @@ def test_bad_input_is_one_line():
     with pytest.raises(ValueError, match="trajectory must be one run with at least two rows"):
         gf.certify(problem, run)
     alone = gf.simulate(gf.GradientDescent(problem, 0.1), problem.theta, 0.2)
-    with pytest.raises(ValueError, match="nodes must be at least 1, was 0"):
+    with pytest.raises(ValueError, match="nodes must be a positive integer, was 0"):
         gf.certify(problem, alone, nodes=0)
+    assert np.isfinite(gf.certify(problem, alone, nodes=np.int64(1)).bound[-1])
+
+
+def test_another_clock_is_refused_however_fast_the_problem():
+    steep = gf.Problem.from_loss(lambda x: 0.5e12 * jnp.sum(x**2), jnp.ones(1))
+    run = gf.simulate(gf.HighOrderFlow(steep, 3.0), steep.theta, 1e-15)
+    with pytest.raises(ValueError, match="trajectory must run on the clock of physical time, ran on another"):
+        gf.certify(steep, run)

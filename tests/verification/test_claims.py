@@ -120,6 +120,12 @@ def test_counts_are_confirmed_only_by_themselves():
     assert not count.confirmed_by(claim(3, 4, 0, scale="absolute"))
 
 
+def test_an_infinite_value_that_stays_is_confirmed():
+    endless = claim(measured=math.inf, relation="at_least")
+    assert endless.confirmed_by(endless)
+    assert not endless.confirmed_by(claim(measured=3.0, relation="at_least"))
+
+
 def test_confirmation_must_be_of_the_same_claim():
     with pytest.raises(ValueError, match="must be of the claim 'slope', was of 'order'"):
         claim().moved(Claim("order", "theorem 1", 1, 1, 1))

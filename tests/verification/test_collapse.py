@@ -65,6 +65,27 @@ def test_the_flow_conserves_the_mean_row_and_the_features_norms():
     np.testing.assert_allclose(jnp.linalg.norm(features, axis=0), 2.0, rtol=1e-14)
 
 
+def test_class_means_on_a_line_leave_one_direction():
+    # Means at −1, 0, 1 on an axis, samples ±0.1 along it and across: Σ_B = 2/3 and Σ_W = 0.01 there.
+    means = np.array([[-1.0, 0.0], [0.0, 0.0], [1.0, 0.0]]) @ np.array([[0.6, 0.8], [-0.8, 0.6]])
+    features = np.concatenate([means + step for step in (0.1, -0.1)])
+    network = gf.networks.FeedForward((2, 2, 3), gf.networks.Identity(), key=jax.random.key(0))
+    network = eqx.tree_at(lambda n: n.weights[0], network, jnp.eye(2))
+    problem = gf.Problem(network, gf.Dataset(features, [0, 1, 2] * 2), gf.losses.CrossEntropy())
+    along = (0.1 * np.array([0.6, 0.8]).sum()) ** 2
+    assert float(collapse.nc1(problem, problem.theta)) == pytest.approx(along / (2 / 3) / 3, rel=1e-12)
+
+
+def test_other_targets_are_refused():
+    network = gf.networks.FeedForward((2, 2, 3), gf.networks.Identity(), key=jax.random.key(0))
+    missing = gf.Problem(network, gf.Dataset(np.eye(2), [0, 2]), gf.losses.CrossEntropy())
+    with pytest.raises(ValueError, match=r"^problem must have samples of each of 3 classes, had \[1, 0, 1\]"):
+        collapse.nc1(missing, missing.theta)
+    one_hot = gf.Problem(network, gf.Dataset(np.eye(2), np.eye(2, 3)), gf.losses.Square())
+    with pytest.raises(ValueError, match=r"^problem must have labels 0 … K−1 as targets, had shape \(2, 3\)"):
+        collapse.nc1(one_hot, one_hot.theta)
+
+
 def test_other_networks_are_refused():
     data = gf.data.orthogonal([1.0, -1.0])
     problem = gf.Problem(

@@ -64,3 +64,9 @@ def test_more_outputs_than_parameters():
     network = gf.networks.DeepLinear((2, 1), key=jax.random.key(0))
     problem = gf.Problem(network, gf.Dataset(np.eye(3)[:, :2], np.ones(3)), gf.losses.Square())
     np.testing.assert_allclose(gf.observables.tangent_extremes(problem, problem.theta), [0.0, 1.0], atol=1e-15)
+    # At a fit 0/0 is no failure.
+    fitted = gf.Problem(network, gf.Dataset(np.eye(3)[:, :2], np.array([1.0, 1.0, 0.0])), gf.losses.Square())
+    run = gf.simulate(gf.GradientFlow(fitted), jnp.ones(2), 1.0, observe=gf.observables.STRUCTURE)
+    found = structure(fitted, run)
+    assert float(found["loss"][-1]) == float(found["gradient_norm"][-1]) == 0.0
+    assert found.attrs["failures"] == "none"
