@@ -62,8 +62,7 @@ def save_figure(figure: "Figure", folder: Path, label: str) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     # With any layout engine left, even the empty one, matplotlib would walk through the figure twice for each file.
-    no_engine = {"figure.constrained_layout.use": False, "figure.autolayout": False}
-    with mpl.rc_context({"svg.hashsalt": "gfsim", **no_engine}):
+    with mpl.rc_context({"svg.hashsalt": "gfsim", "figure.constrained_layout.use": False, "figure.autolayout": False}):
         _settle(figure)
         for suffix, metadata in _METADATA.items():
             paths.append(folder / f"{label}.{suffix}")
