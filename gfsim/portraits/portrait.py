@@ -102,9 +102,9 @@ class Portrait:
 
 _DIMENSIONS = {
     "streamlines": "vertex",
-    "points": "equilibrium",
-    "kind": "equilibrium",
-    "gradient_norm": "equilibrium",
+    "points": "point",
+    "kind": "point",
+    "gradient_norm": "point",
     "curves": "curve_vertex",
     "attracting": "curve_vertex",
     "stable": "stable_vertex",
