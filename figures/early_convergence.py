@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import xarray
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from gfsim.plotting import (
     COLOURS,
@@ -104,18 +105,12 @@ def weights(fig, record: xarray.Dataset) -> None:
     """The first-layer weights of the neurons that end as the largest, each row on its own scale."""
     every = record["weights"].values
     chosen = np.argsort(-np.linalg.norm(every[-1], axis=1))[:NEURONS]
-    # The layout takes it as a share of the whole sheet.
-    width, height = fig.figure.get_size_inches()
-    axes = fig.subplots(3, chosen.size, gridspec_kw={"hspace": 0.13 * width / height})
     names = "start", "plateau", "escape"
-    for row, images, norm, name in zip(axes, every, record["moment_norm"].values, names, strict=True):
+    for ax, images, norm, name in zip(fig.subplots(3), every, record["moment_norm"].values, names, strict=True):
         limit = np.abs(images).max()
-        weight_images(images[chosen], limit, axes=row)
-        label = row[0].text(0, 1.08, f"{name}: ‖θ‖ = {norm:.2g}, |w| ≤ {limit:.2g}", transform=row[0].transAxes, size=6)
-        # It spans the row, which the layout must not give to the first image.
-        label.set_in_layout(False)
-    # The second line makes room for the first row's label.
-    fig.suptitle("(b) first-layer weights\n", x=0.02, ha="left", size=7)
+        weight_images(images[chosen], limit, ax=ax)
+        ax.set_title(f"{name}: ‖θ‖ = {norm:.2g}, |w| ≤ {limit:.2g}", loc="left", size=6)
+    fig.suptitle("(b) first-layer weights", x=0.02, ha="left", size=7)
 
 
 def laws(fig, record: xarray.Dataset) -> None:
@@ -159,8 +154,8 @@ def laws(fig, record: xarray.Dataset) -> None:
     axes[1, 2].set(ylabel="slope ratio", xlabel="norm ρ = ‖u‖")
     for ax in axes[1]:
         ax.margins(y=0.25)
-        # Less than a decade would otherwise be labelled at every tick.
-        ax.xaxis.set_minor_formatter("")
+        # Within few decades each of them would be labelled.
+        ax.xaxis.set_minor_locator(NullLocator())
     for column in axes.T:
         fig.align_ylabels(column)
     axes[0, 0].plot([], [], color=COLOURS["theory"], lw=0.7, label="theory")

@@ -5,7 +5,9 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike
 
 from gfsim.plotting.style import COLOURS, current_axes
@@ -62,25 +64,27 @@ def residuals(
     return points
 
 
-def weight_images(weights: ArrayLike, limit: float | int, *, axes: ArrayLike) -> list[Any]:
-    """Each row of `weights` as a square image on one of `axes`, red positive and blue negative up to ±limit.
+def weight_images(weights: ArrayLike, limit: float | int, *, ax: Axes | None = None) -> list[AxesImage]:
+    """Each row of `weights` as a square image, one beside the other, red positive and blue negative up to ±limit.
 
-    `weights` has shape (images, side²); `axes` holds as many axes. Returns the images.
+    `weights` has shape (images, side²). Returns the images.
 
     Raises ValueError for weights of another shape or a limit that is not positive.
     """
-    weights, places = np.asarray(weights, float), np.asarray(axes, dtype=object).ravel()
-    side = math.isqrt(weights.shape[-1]) if weights.ndim else 0
-    if weights.shape != (places.size, side**2):
-        raise ValueError(f"weights must have shape ({places.size} axes, side²), was {weights.shape}")
+    weights = np.asarray(weights, float)
+    side = math.isqrt(weights.shape[-1]) if weights.ndim == 2 else 0
+    if weights.shape[1:] != (side**2,) or not weights.size:
+        raise ValueError(f"weights must have shape (images, side²), was {weights.shape}")
     if not limit > 0:
         raise ValueError(f"limit must be positive, was {limit}")
-    images = []
-    for row, ax in zip(weights, places, strict=True):
-        images.append(ax.imshow(row.reshape(side, side), cmap="RdBu_r", vmin=-limit, vmax=limit))
-        ax.set(xticks=[], yticks=[])
-        for spine in ax.spines.values():
-            spine.set(visible=True, linewidth=0.3)
+    ax = current_axes(ax)
+    images, apart = [], 1.5
+    for k, row in enumerate(weights):
+        extent = (k * apart, k * apart + 1, 1, 0)
+        images.append(ax.imshow(row.reshape(side, side), extent=extent, cmap="RdBu_r", vmin=-limit, vmax=limit))
+        ax.add_patch(Rectangle((k * apart, 0), 1, 1, fill=False, lw=0.3, clip_on=False))
+    ax.set(xlim=(0, extent[1]), ylim=(1, 0))
+    ax.axis("off")
     return images
 
 

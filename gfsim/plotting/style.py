@@ -132,6 +132,8 @@ _GFSIM: dict[str, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.facecolor": "white",
+    # Looking for what stands above the axes takes a seventh of a drawing's time; nothing does in these figures.
+    "axes.titley": 1.0,
     "axes.linewidth": 0.6,
     "lines.linewidth": 1.0,
     "legend.frameon": False,

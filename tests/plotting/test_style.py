@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from gfsim.plotting import COLOURS, VENUES, power_law, residuals, shades, sheets, style, weight_images
+from gfsim.workbench.drawing import save_figure
 
 mpl.use("Agg")
 
@@ -130,22 +131,60 @@ def test_a_law_is_drawn_of_positive_pairs_alone(draw, x, y, named):
 
 
 @pytest.mark.parametrize(
-    ("shape", "limit", "named"), [((2, 5), 1, "weights"), ((3, 4), 1, "weights"), ((2, 4), 0, "limit")]
+    ("shape", "limit", "named"),
+    [((2, 5), 1, "weights"), ((4,), 1, "weights"), ((0, 4), 1, "weights"), ((2, 4), 0, "limit")],
 )
 def test_weight_images_of_another_shape_are_refused(shape, limit, named):
     from matplotlib import pyplot as plt
 
-    fig, axes = plt.subplots(1, 2)
     with pytest.raises(ValueError, match=f"^{named}"):
-        weight_images(np.ones(shape), limit, axes=axes)
-    assert not any(ax.images for ax in axes)
-    plt.close(fig)
+        weight_images(np.ones(shape), limit)
+    # Refused before anything is opened.
+    assert not plt.get_fignums()
 
 
 def test_weight_images():
     from matplotlib import pyplot as plt
 
-    fig, axes = plt.subplots(1, 2)
-    images = weight_images(np.arange(8.0).reshape(2, 4), 7.0, axes=axes)
+    fig, ax = plt.subplots()
+    images = weight_images(np.arange(8.0).reshape(2, 4), 7.0, ax=ax)
     assert np.array_equal(images[1].get_array(), [[4, 5], [6, 7]])
+    (left, right, bottom, top), (start, *_) = images[0].get_extent(), images[1].get_extent()
+    assert (left, bottom, top) == (0, 1, 0)
+    assert start > right
+    # Both are seen whole.
+    assert ax.get_xlim() == (left, images[1].get_extent()[1])
     plt.close(fig)
+
+
+def test_titles_stay_at_the_top_of_their_axes():
+    from matplotlib import pyplot as plt
+
+    with style("neurips"):
+        fig, (plain, _) = plt.subplots(1, 2)
+        plain.set_title("title", loc="left")
+    fig.canvas.draw()
+    assert plain._left_title.get_position()[1] == 1
+    plt.close(fig)
+
+
+def test_saving_moves_no_label(tmp_path):
+    from matplotlib import pyplot as plt
+
+    with style("neurips"):
+        fig, axes = plt.subplots(2, 2)
+        axes[1, 1].remove()
+        axes[1, 1] = fig.add_subplot(2, 2, 4, projection="3d")
+        axes[0, 0].loglog([1, 1e3], [1e-12, 1])
+        for ax in axes.flat:
+            ax.set(xlabel="time $t$", ylabel="loss")
+        fig.align_ylabels(axes[:, 0])
+    axes[0, 1].yaxis.set_label_position("right")
+    labels = [axis.label for ax in axes.flat for axis in (ax.xaxis, ax.yaxis)]
+    places = lambda: [label.get_transform().transform(label.get_position()) for label in labels]  # noqa: E731
+    fig.draw_without_rendering()
+    before = places()
+    save_figure(fig, tmp_path, "labels")
+    # In pixels. Axes are rounded to 1e-6 of the figure.
+    np.testing.assert_allclose(places(), before, rtol=0, atol=0.01)
+    assert len(list(tmp_path.iterdir())) == 3
