@@ -4,9 +4,9 @@ The names below are loaded when they are first used, so that `import gfsim` cost
 answers before JAX is imported. To export a name, add its line to the block: nothing else is needed.
 """
 
-import ast
-import importlib
 from typing import TYPE_CHECKING
+
+from gfsim.exports import exports
 
 if TYPE_CHECKING:
     from gfsim import landscape as landscape
@@ -48,39 +48,4 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 
-def _exports() -> dict[str, str]:
-    """Public name -> module, read from the block above: type checkers and this module share one list."""
-    assert __spec__ is not None
-    assert __spec__.loader is not None
-    source = __spec__.loader.get_source(__name__)  # pyright: ignore[reportAttributeAccessIssue]
-    block = next(
-        node
-        for node in ast.parse(source).body
-        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
-    )
-    return {
-        alias.name: node.module
-        for node in block.body
-        if isinstance(node, ast.ImportFrom) and node.module
-        for alias in node.names
-    }
-
-
-_MODULE_OF = _exports()
-__all__ = ["__version__", *_MODULE_OF]  # pyright: ignore[reportUnsupportedDunderAll]
-
-
-def __getattr__(name: str) -> object:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module 'gfsim' has no attribute {name!r}")
-    module = _MODULE_OF[name]
-    if module == __name__:
-        value = importlib.import_module(f"{module}.{name}")
-    else:
-        value = getattr(importlib.import_module(module), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__, __all__ = exports(__name__)  # pyright: ignore[reportUnsupportedDunderAll]

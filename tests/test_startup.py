@@ -7,6 +7,7 @@ import sys
 import pytest
 
 import gfsim
+from gfsim.exports import modules_of
 
 HEAVY = ("jax", "jaxlib", "diffrax", "equinox", "numpy", "scipy", "sklearn", "xarray", "matplotlib", "netCDF4", "optax")
 
@@ -42,6 +43,12 @@ def test_a_solve_needs_neither_optax_nor_what_draws_and_stores():
     assert not {"optax", "matplotlib", "xarray", "netCDF4", "sklearn"} & set(loaded)
 
 
+def test_a_portrait_is_drawn_without_jax():
+    loaded = heavy_modules_after("from gfsim.plotting import phase_portrait; from gfsim.portraits import Portrait")
+    assert "jax" not in loaded
+    assert "matplotlib" in loaded
+
+
 def test_heavy_modules_are_seen():
     assert heavy_modules_after("import gfsim; gfsim.Problem") != []
 
@@ -49,7 +56,7 @@ def test_heavy_modules_are_seen():
 @pytest.mark.parametrize("name", sorted(set(gfsim.__all__) - {"__version__"}))
 def test_every_exported_name_exists(name):
     exported = getattr(gfsim, name)
-    module = gfsim._MODULE_OF[name]
+    module = modules_of("gfsim")[name]
     if module == "gfsim":
         assert exported is importlib.import_module(f"gfsim.{name}")
     else:

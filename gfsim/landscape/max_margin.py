@@ -85,11 +85,15 @@ def max_margin_polish(
 def _newton(
     problem: Problem, x: np.ndarray, lam: np.ndarray, active: np.ndarray, metric: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(θ, λ) with Mθ = Σ λ_i ∇q_i and q_i = 1 over the active constraints, or the last finite iterate."""
+    """(θ, λ) with Mθ = Σ λ_i ∇q_i and q_i = 1 over the active constraints, or the last finite iterate.
+
+    In the unknowns θ/s and λ/s² with s = ‖Mθ‖ of the start, which data in other units leave as they are.
+    """
     size, last = np.linalg.norm(metric * x), np.inf
     for _ in range(_NEWTON_STEPS):
         residual, jacobian = _residual(problem, x, lam, active, metric)
-        error = float(np.max(np.abs(residual))) / min(size, 1.0)
+        residual, jacobian = residual / np.where(np.arange(residual.size) < x.size, size, 1.0), size * jacobian
+        error = float(np.max(np.abs(residual)))
         # Rounding is reached where a small error no longer falls.
         if error == 0 or (error < 1e-12 and error >= last) or not np.isfinite(error):
             break
@@ -101,7 +105,7 @@ def _newton(
         step = _damped_solve(system, right)
         if not np.all(np.isfinite(step)):
             break
-        x, lam = x + step[: x.size], lam + step[x.size :]
+        x, lam = x + size * step[: x.size], lam + size**2 * step[x.size :]
     return x, lam
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from matfree import decomp
 
+from gfsim.placement import on_host
 from gfsim.problems.checks import finite_array, positive_integer
 from gfsim.problems.problem import Problem
 from gfsim.types import Array, Scalar, Theta
@@ -45,7 +46,9 @@ def spectrum(problem: Problem, theta: Theta, k: int | None = None) -> Spectrum:
     (or TypeError), and for a θ of another shape or not finite.
     """
     size = problem.size
-    theta = jnp.asarray(finite_array("theta", theta, size))
+    finite_array("theta", on_host(theta), size)
+    # As it is laid over devices, if it is.
+    theta = jnp.asarray(theta, float)
     count = size if k is None else min(2 * positive_integer("k", k), size)
     if size <= DENSE:
         return _dense(problem, theta, count)
@@ -100,7 +103,7 @@ def _orthogonal(v: Array, basis: Float[Array, "steps P"]) -> Array:
 
 
 def _dense(problem: Problem, theta: Theta, count: int) -> Spectrum:
-    hessian = np.asarray(problem.hessian(theta))
+    hessian = on_host(problem.hessian(theta))
     values, columns = np.linalg.eigh(hessian)
     kept = _ends(values.size, count)
     vectors = columns.T[kept]
@@ -108,7 +111,7 @@ def _dense(problem: Problem, theta: Theta, count: int) -> Spectrum:
 
 
 def _lanczos(problem: Problem, theta: Theta, count: int, steps: int) -> Spectrum:
-    basis, tridiagonal, scale = (np.asarray(x) for x in _krylov(problem, theta, steps))
+    basis, tridiagonal, scale = (on_host(x) for x in _krylov(problem, theta, steps))
     # Where the space is exhausted, what follows is rounding blown up to norm one, or NaN after an exact zero.
     largest = np.max(np.abs(tridiagonal), initial=0.0, where=np.isfinite(tridiagonal))
     exhausted = np.flatnonzero(~(np.abs(np.diag(tridiagonal, 1)) > _EXHAUSTED * largest))
@@ -116,7 +119,7 @@ def _lanczos(problem: Problem, theta: Theta, count: int, steps: int) -> Spectrum
     ritz, coordinates = np.linalg.eigh(tridiagonal[:own, :own])
     kept = _ends(own, min(count, own))
     vectors = coordinates[:, kept].T @ basis[:own]
-    images = np.asarray(_images(problem, theta, jnp.asarray(vectors))) / scale
+    images = on_host(_images(problem, theta, jnp.asarray(vectors))) / scale
     found = _with_residuals(ritz[kept], vectors, images)
     return found._replace(values=scale * found.values, residuals=scale * found.residuals)
 

@@ -80,10 +80,10 @@ def weight_images(weights: ArrayLike, limit: float | int, *, ax: Axes | None = N
     ax = current_axes(ax)
     images, apart = [], 1.5
     for k, row in enumerate(weights):
-        extent = (k * apart, k * apart + 1, 1, 0)
+        extent = k * apart, k * apart + 1, 1, 0
         images.append(ax.imshow(row.reshape(side, side), extent=extent, cmap="RdBu_r", vmin=-limit, vmax=limit))
         ax.add_patch(Rectangle((k * apart, 0), 1, 1, fill=False, lw=0.3, clip_on=False))
-    ax.set(xlim=(0, extent[1]), ylim=(1, 0))
+    ax.set(xlim=(0, (len(weights) - 1) * apart + 1), ylim=(1, 0))
     ax.axis("off")
     return images
 

@@ -60,11 +60,13 @@ def phase_portrait(
     Raises ValueError for a portrait of the sphere, for ranges and options that a computed portrait leaves no room for,
     for ranges left out where one is to be computed, and for an unknown background.
     """
-    from gfsim.portraits import Portrait, planar
+    from gfsim.portraits import Portrait
 
     if not isinstance(field, Portrait):
         if x is None or y is None:
             raise ValueError("x, y must be given as ranges where field is not a Portrait, were left out")
+        from gfsim.portraits import planar
+
         field = planar(field, x, y, **computing)
     elif computing or x is not None or y is not None:
         raise ValueError("x, y and options of the computation must be left out for a Portrait, which is computed")

@@ -41,13 +41,15 @@ def sphere_portrait(
     Raises TypeError or ValueError for a portrait of the plane, for other than two axes and three names, and for options
     that a computed portrait leaves no room for.
     """
-    from gfsim.portraits import Portrait, spherical
+    from gfsim.portraits import Portrait
 
     # Before what takes long.
     if len(names) != 3:
         raise ValueError(f"names must be three, was {names!r}")
     pair = plt.gcf().subplots(1, 2) if axes is None else _pair(axes)
     if not isinstance(field, Portrait):
+        from gfsim.portraits import spherical
+
         field = spherical(field, **computing)
     elif computing:
         raise ValueError("options of the computation must be left out for a Portrait, which is computed")

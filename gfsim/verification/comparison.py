@@ -50,12 +50,14 @@ def compare(
       sizes at which descent and model reached it; NaN where that leaves fewer than two. Theory: k + 2 and k + 1.
 
     Raises ValueError for step sizes that are not positive, finite and increasing or do not leave two steps up to t1,
-    for unknown models, rows that are no positive integer (or TypeError), and where the series of a modified flow
-    diverges at theta0.
+    for unknown models, rows that are no positive integer, and where the series of a modified flow diverges at theta0;
+    TypeError for arguments of another type.
     """
     import xarray
 
     sizes = _checked_sizes(step_sizes, t1)
+    if isinstance(models, str) or not isinstance(models, Sequence):
+        raise TypeError(f"models must be a sequence of names, was {models!r}")
     names = tuple(dict.fromkeys(models))
     for name in names:
         model_of(name, problem, sizes[0])

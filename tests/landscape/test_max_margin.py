@@ -45,10 +45,10 @@ def test_a_family_of_points_is_reached_where_it_is_near():
     assert np.sum(np.abs(point.eigenvalues) < 1e-8) == 1
 
 
-def two_neurons() -> tuple[gf.Problem, np.ndarray]:
-    """f = Σ a_j max(w_j·x, 0)² on the samples e_1 and e_2: one neuron along e_1 + e_2 fits both, two fit one each."""
+def two_neurons(unit: float = 1.0) -> tuple[gf.Problem, np.ndarray]:
+    """f = Σ a_j max(w_j·x, 0)² on e_1 and e_2, in a unit: one neuron along e_1 + e_2 fits both, two fit one each."""
     network = gf.networks.TwoLayer(2, 2, gf.networks.ReLUPower(2), key=jax.random.key(0))
-    problem = gf.Problem(network, gf.Dataset(jnp.eye(2), jnp.ones(2)), gf.losses.Exponential())
+    problem = gf.Problem(network, gf.Dataset(unit * jnp.eye(2), jnp.ones(2)), gf.losses.Exponential())
     one = 2.0**-0.5 * np.array([1.0, 1.0])
     return problem, np.concatenate([2**0.5 * one, 0 * one, [1.0, 0.0]])
 
@@ -74,6 +74,19 @@ def test_second_order_type_is_that_of_the_margin():
         change = float(gf.observables.normalised_margin(problem, jnp.asarray(theta))) / point.margin - 1
         predicted = -3 * value / (2 * float(jnp.vdot(point.theta, point.theta)))
         assert change / step**2 == pytest.approx(predicted, rel=5e-3)
+
+
+@pytest.mark.parametrize("unit", [1e-4, 0.03, 30.0, 1e4])
+def test_the_unit_of_the_data_is_of_no_account(unit):
+    # f(unit·x; θ) = unit²·f(x; θ) is of degree three in θ: points move by unit^{−2/3}.
+    (problem, start), (other, _) = two_neurons(), two_neurons(unit)
+    start = jnp.asarray(start + 0.1 * np.random.default_rng(0).standard_normal(start.size))
+    exact, point = (landscape.max_margin_polish(one, start) for one in (problem, other))
+    assert exact.refined
+    assert point.refined
+    assert exact.moved > 0.05
+    np.testing.assert_allclose(point.theta * unit ** (2 / 3), exact.theta, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(point.eigenvalues, exact.eigenvalues, rtol=0, atol=1e-8)
 
 
 def test_refusals():

@@ -3,6 +3,7 @@
 `spread.py` has eight devices in one process; `spread.py ADDRESS INDEX` is one of two processes with four devices each.
 """
 
+import importlib
 import os
 import sys
 import tempfile
@@ -39,6 +40,8 @@ start = np.asarray(alone.theta)
 starts = np.linspace(0.5, 1.5, 8)[:, None] * start
 save, observe = gf.linear_spaced(0, 2, 4), {"loss": gf.observables.loss}
 
+# Lanczos iterations, as for more parameters than these.
+importlib.import_module("gfsim.landscape.spectrum").DENSE = 0
 carried = []
 advance = Run._advance
 
@@ -63,7 +66,8 @@ for name, problem, theta0 in CASES:
     carried.clear()
     run = gf.simulate(gf.GradientFlow(problem), theta0, 2.0, save=save, observe=observe)
     descent = gf.simulate(gf.GradientDescent(problem, 0.1), theta0, 2.0)
-    numbers = [np.linalg.norm(a) for a in (run.theta, run.observed["loss"], run.dissipated, descent.theta)]
+    ends = gf.landscape.spectrum(problem, theta0, 2).values if theta0.ndim == 1 else 0.0
+    numbers = [np.linalg.norm(a) for a in (run.theta, run.observed["loss"], run.dissipated, descent.theta, ends)]
     print(name, run.stats["steps"], all(carried), *(f"{x:.13e}" for x in numbers), sep=", ", flush=True)
 
 

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from gfsim.portraits.portrait import hemispheres
+from gfsim.portraits.compute import hemispheres
 from gfsim.verification.sphere import of_cell, reached
 from gfsim.verification.streamlines import streamline_gap
 from tests.drawing import made_up_portrait
