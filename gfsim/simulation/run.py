@@ -314,6 +314,7 @@ class Run:
         changed = self._chooser.look(
             attempts,
             tried=int(self._typical(moved["tried"])),
+            refused=int(self._typical(moved["tried"] - moved["steps"])),
             span=self._typical(moved["clock"]),
             step=self._typical(step),
             work=int(self._typical(moved["work"])),

@@ -86,7 +86,7 @@ class RKC(AbstractFlowSolver):
     """
 
     max_stages: int = 1000
-    products: int = eqx.field(static=True, default=2)
+    products: int = eqx.field(static=True, default=1)
     safety: float = 1.1
     stiff: Callable[[PyTree], PyTree] = eqx.field(static=True, default=lambda y: y)
 

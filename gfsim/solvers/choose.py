@@ -1,6 +1,5 @@
 """The choice of a solver by measured stiffness, while the run goes on."""
 
-import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -13,17 +12,20 @@ from gfsim.solvers.chebyshev import RKC
 from gfsim.solvers.curvature import AbstractCurvature
 from gfsim.solvers.tableau import real_stability_limit
 
-# Below this rtol order 8 needs fewer gradients than order 5 on smooth flows.
-TIGHT = 1e-8
+# From this rtol on order 8 needs fewer gradients than order 5 for the same error, on smooth flows that are not stiff.
+TIGHT = 1e-10
 # Parameters up to which it may hold 20 vectors of their size, where order 5 holds 13.
 SPARING = 100_000
-FIRST_LOOK = 32
+FIRST_LOOK = 16
 # In a run's last so many steps no change is begun: a trial has to be repaid.
 WORTHWHILE = 64
 # Attempts after which stiffness is looked for again before it is believed: leaving a saddle the decay rates rise under
 # steps that accuracy then cuts.
 CONFIRM = 16
 LONGEST_PATIENCE = 2048
+# Share of refused steps from which a flow is not smooth enough for order 8, where accuracy alone refuses them: below
+# this share of the stability limit. Both orders cross a kink by the same short steps, and order 5 has fewer stages.
+ROUGH, ACCURATE = 0.15, 0.2
 # Attempts after which a change is judged, by the solver changed to (an explicit one, RKC, BDF, which begins at order
 # one). RKC's last step by then shows what its steps are growing to: it may cost this much more than what it replaced.
 TRIALS = (16, 16, 64)
@@ -45,7 +47,8 @@ class Chooser:
     """Chooses between an explicit Runge–Kutta method, RKC and BDF, and changes its mind when the measurements do.
 
     An explicit method whose step h is found twice at its stability limit (hρ near the real stability interval) hands
-    over to RKC; RKC that costs more than an explicit method would at its stability limit hands back. RKC whose
+    over to RKC; RKC that costs more than an explicit method would at its stability limit hands back. An explicit method
+    of order 8 whose steps accuracy refuses too often gives way to one of order 5 for good. RKC whose
     stages cost more than a step of BDF hands over to it, where there is one, and is handed back to when they no
     longer would; where even those of the explicit method's step would, BDF takes over at once. Each change is judged
     soon by its own cost per unit of clock at equal error: gradients, twice the Hessian products, and BDF's
@@ -64,7 +67,7 @@ class Chooser:
         """`curvature` gives what BDF would keep and solve with, None where it is not to be had; asked at a look. In an
         ensemble a gradient of the other methods, which members share, takes 1/`shared` of the time of BDF's."""
         self._rtol, self._size, self._samples, self._shared = rtol, size, samples, shared
-        self._explicit = dfx.Dopri8 if rtol <= TIGHT and size <= SPARING else dfx.Tsit5
+        self._explicit: type[dfx.Tsit5 | dfx.Dopri8] = dfx.Dopri8 if rtol <= TIGHT and size <= SPARING else dfx.Tsit5
         self._curvature = curvature
         self._at, self._from = EXPLICIT, EXPLICIT
         self._patience = FIRST_LOOK
@@ -80,7 +83,7 @@ class Chooser:
         """The solver chosen now."""
         return (self._explicit, RKC, BDF)[self._at]
 
-    @functools.cached_property
+    @property
     def _costs(self) -> "_Costs":
         tableau = self._explicit.tableau
         # Its last stage is the first of the next step, or is not.
@@ -103,19 +106,28 @@ class Chooser:
         return self._rate_before is None
 
     def look(
-        self, attempts: int, *, tried: int, span: float, step: float, work: int, decay: float, remaining: float
+        self,
+        attempts: int,
+        *,
+        tried: int,
+        refused: int,
+        span: float,
+        step: float,
+        work: int,
+        decay: float,
+        remaining: float,
     ) -> bool:
         """Reconsider after `attempts` attempted steps in all; True if `solver` changed.
 
-        Since the last look the clock advanced by `span` in `tried` attempts at the cost of `work` gradients (a product
-        counts two); `step` is the longer of the last accepted step and their mean, `decay` the fastest decay rate ρ
-        now, `remaining` the clock still to run.
+        Since the last look the clock advanced by `span` in `tried` attempts, `refused` of them in vain, at the cost of
+        `work` gradients (a product counts two); `step` is the longer of the last accepted step and their mean, `decay`
+        the fastest decay rate ρ now, `remaining` the clock still to run.
         """
         cost = float(PRICE * work if self._at == STABILISED else work)
         if self._at == IMPLICIT:
             work += round(tried * self._costs.factor)
             cost = self._shared * work
-        changed = self._decide(tried, span, step, cost, decay, remaining)
+        changed = self._decide(tried, refused, span, step, cost, decay, remaining)
         if self._suspected:
             wait = CONFIRM
         elif self._rate_before is not None:
@@ -130,6 +142,7 @@ class Chooser:
     def notes(self) -> dict[str, Any]:
         """All that this chooser knows, for `recall`."""
         return {
+            "order_eight": self._explicit is dfx.Dopri8,
             "at": self._at,
             "from": self._from,
             "patience": self._patience,
@@ -142,12 +155,15 @@ class Chooser:
 
     def recall(self, notes: dict[str, Any]) -> None:
         """Go on from what `notes` said."""
+        self._explicit = dfx.Dopri8 if notes["order_eight"] else dfx.Tsit5
         self._at, self._from = notes["at"], notes["from"]
         self._patience, self._rate_before = notes["patience"], notes["rate_before"]
         self._suspected, self._outdone = notes["suspected"], notes["outdone"]
         self.next_look, self.reason = notes["next_look"], notes["reason"]
 
-    def _decide(self, tried: int, span: float, step: float, cost: float, decay: float, remaining: float) -> bool:
+    def _decide(
+        self, tried: int, refused: int, span: float, step: float, cost: float, decay: float, remaining: float
+    ) -> bool:
         suspected, self._suspected = self._suspected, False
         if tried < 1 or span <= 0 or not np.isfinite(decay):
             return False
@@ -166,6 +182,11 @@ class Chooser:
         if remaining < WORTHWHILE * step:
             return False
         if self._at == EXPLICIT:
+            rough = refused > ROUGH * tried and stretch < ACCURATE * self._costs.limit
+            if rough and self._explicit is dfx.Dopri8:
+                self._explicit = dfx.Tsit5
+                self.reason = f"not smooth: {refused} of {tried} steps of Dopri8 were refused"
+                return True
             held = stretch > 0.5 * self._costs.limit
             if held and not suspected:
                 self._suspected = True

@@ -15,7 +15,7 @@ def chooser(rtol: float = 1e-6) -> Chooser:
 
 
 def look(choice: Chooser, **changes) -> bool:
-    usual = {"tried": 10, "span": 1.0, "step": 0.1, "work": 60, "decay": 1.0, "remaining": 1e4}
+    usual = {"tried": 10, "refused": 0, "span": 1.0, "step": 0.1, "work": 60, "decay": 1.0, "remaining": 1e4}
     return choice.look(choice.next_look, **(usual | changes))
 
 
@@ -48,6 +48,25 @@ def test_explicit_order_follows_the_tolerance():
 def test_order_five_holds_fewer_vectors_of_many_parameters():
     assert Chooser(1e-10, size=100_000).solver is dfx.Dopri8
     assert Chooser(1e-10, size=100_001).solver is dfx.Tsit5
+
+
+def test_order_eight_gives_way_where_accuracy_refuses_its_steps():
+    choice, recalled = chooser(1e-10), chooser(1e-10)
+    assert not look(choice, tried=20, refused=3)
+    # At its stability limit a step is refused now and then.
+    assert not look(choice, tried=20, refused=4, decay=20.0)
+    assert choice.solver is dfx.Dopri8
+    assert look(choice, tried=20, refused=4)
+    assert choice.solver is dfx.Tsit5
+    assert choice.reason == "not smooth: 4 of 20 steps of Dopri8 were refused"
+    recalled.recall(choice.notes())
+    assert recalled.solver is dfx.Tsit5
+    assert not look(choice, tried=20, refused=20)
+    # What comes after RKC is of order five too.
+    assert hands_over(choice)
+    assert not look(choice, span=50.0, step=5.0, work=300, decay=34.0)
+    assert look(choice, span=50.0, step=5.0, work=6, decay=0.2)
+    assert choice.solver is dfx.Tsit5
 
 
 def test_stays_explicit_while_accuracy_limits_the_step():
