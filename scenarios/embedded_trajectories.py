@@ -176,5 +176,5 @@ class EmbeddedTrajectories(gf.Scenario):
             gf.Claim("control, narrow rates: error/‖θ‖", PRINCIPLE, 0.1, moved.sel(rates="narrow"), 0, "at_least"),
         ]
         claims = [gf.Claim(name, source, 0, value, slack, scale="absolute") for name, source, value, slack in zero]
-        claims += clock_claims(record, self.rtol) + point_claims(record) + departure_claims(record, BESIDE)
+        claims += clock_claims(record) + point_claims(record) + departure_claims(record, BESIDE)
         return claims + controls

@@ -34,6 +34,7 @@ def lawful_record() -> xarray.Dataset:
             "flow_time": (("case", "row"), np.tile(np.geomspace(1e-2, 1e4, 100), (4, 1))),
             "descent_largest": (("case", "clock"), np.tile([1e-15, 0.4], (4, 1))),
             "flow_largest": (("case", "clock"), np.tile([1e-9, 0.1], (4, 1))),
+            "flow_estimate": ("case", np.full(4, 1e-9)),
             "tau": ("case", np.array([1.0, 0.69, 0.71, 1.0])),
             "loss_fall": ("case", np.full(4, 1e-6)),
             "error": (("algorithm", "iterate"), np.full((3, 5), 1e-13)),
