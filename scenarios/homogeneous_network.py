@@ -42,8 +42,6 @@ class HomogeneousNetworks(gf.Scenario):
     Run time: 1 min on two cores, half of it compilation.
     """
 
-    rtol: float = 1e-5
-    """Tolerance of the training flows."""
     least: float = 1e-7
     """Loss at which training on the circle ends."""
     shapes: int = 90

@@ -85,10 +85,21 @@ class Claim:
     def confirmed_by(self, confirmation: "Claim") -> bool:
         """Whether both solves satisfy the claim and the measured value moved by less than a third of the slack.
 
-        A value that did not move at all is confirmed whatever the slack: counts have none.
+        Of an inequality the slack or the distance from the bound counts, whichever is larger. A value that did not move
+        at all is confirmed whatever the slack: counts have none.
         """
         moved = self.moved(confirmation)
-        return self.holds and confirmation.holds and (moved == 0 or moved < self.slack / 3)
+        return self.holds and confirmation.holds and (moved == 0 or moved < self._room / 3)
+
+    @property
+    def _room(self) -> float:
+        match self.relation:
+            case "close":
+                return self.slack
+            case "at_most":
+                return max(self.slack, self.predicted + self.slack - self.measured)
+            case "at_least":
+                return max(self.slack, self.measured - (self.predicted - self.slack))
 
 
 def real(value: SupportsFloat, label: str) -> float:

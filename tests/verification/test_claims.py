@@ -120,6 +120,23 @@ def test_counts_are_confirmed_only_by_themselves():
     assert not count.confirmed_by(claim(3, 4, 0, scale="absolute"))
 
 
+@pytest.mark.parametrize(
+    ("relation", "first", "second", "confirmed"),
+    [
+        # The bound is 2 and the distance from it 0.3.
+        ("at_least", 2.3, 2.39, True),
+        ("at_least", 2.3, 2.41, False),
+        ("at_most", 1.7, 1.61, True),
+        ("at_most", 1.7, 1.59, False),
+        # On the other side of the bound there is no distance.
+        ("at_least", 2.0, 2.01, False),
+    ],
+)
+def test_an_inequality_is_confirmed_by_its_distance_from_the_bound(relation, first, second, confirmed):
+    one, other = (claim(2, measured, 0, relation=relation) for measured in (first, second))
+    assert one.confirmed_by(other) is confirmed
+
+
 def test_an_infinite_value_that_stays_is_confirmed():
     endless = claim(measured=math.inf, relation="at_least")
     assert endless.confirmed_by(endless)
