@@ -9,7 +9,6 @@ from collections.abc import Callable
 import jax
 
 import gfsim as gf
-from gfsim.workbench.runtime import prepare_jax
 
 ETA = 0.1
 
@@ -23,7 +22,6 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def main() -> None:
-    prepare_jax()
     inputs, targets = jax.random.normal(jax.random.key(0), (128, 8)), jax.random.normal(jax.random.key(1), (128,))
     network = gf.networks.FeedForward((8, 16, 16, 1), gf.networks.Swish(), key=jax.random.key(2), bias=True)
     problem = gf.Problem(network, gf.Dataset(inputs, targets), gf.losses.Square())

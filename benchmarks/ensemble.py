@@ -11,13 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 
 import gfsim as gf
-from gfsim.workbench.runtime import prepare_jax
 
 MEMBERS, ALONE = 1000, 100
 
 
 def main() -> None:
-    prepare_jax()
     random = np.random.default_rng(0)
     inputs = random.normal(size=(20, 4))
     data = gf.Dataset(inputs, np.sin(inputs[:, 0]) * inputs[:, 1])

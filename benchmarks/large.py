@@ -10,7 +10,6 @@ import time
 import jax
 
 import gfsim as gf
-from gfsim.workbench.runtime import prepare_jax
 
 GRADIENTS = 40
 
@@ -21,7 +20,6 @@ def peak() -> float:
 
 
 def main() -> None:
-    prepare_jax()
     network = gf.networks.FeedForward((64, 960, 960, 10), gf.networks.Tanh(), key=jax.random.key(0), bias=True)
     problem = gf.Problem(network, gf.data.digits(tuple(range(10))), gf.losses.CrossEntropy())
     theta0 = problem.theta

@@ -13,7 +13,6 @@ import numpy as np
 
 import gfsim as gf
 from gfsim.portraits import measured, planar, plane_through, spherical
-from gfsim.workbench.runtime import prepare_jax
 
 SIDE = (-2.0, 2.0)
 
@@ -39,7 +38,6 @@ def stretched(u: jax.Array) -> jax.Array:
 
 
 def main() -> None:
-    prepare_jax()
     whole = ("streamlines", "points", "basins")
     inputs, targets = jax.random.normal(jax.random.key(0), (50, 9)), jax.random.normal(jax.random.key(1), (50,))
     network = gf.networks.TwoLayer(9, 100, gf.networks.Tanh(), key=jax.random.key(2))

@@ -173,7 +173,7 @@ def test_starts_point_uphill(case):
 
 @pytest.mark.parametrize("venue", ["neurips", "icml", "beamer"])
 def test_figure(record, venue):
-    check_figure(figure, record, venue, 2 + 12 + 6 + 3)
+    check_figure(figure, record, venue, 2 + 3 + 6 + 3)
 
 
 def test_without_the_deep_cases(record):
