@@ -260,8 +260,8 @@ def summary(rows: list[dict[str, Any]]) -> str:
         of_stiff = f"{np.median(stiff):.2g} times in that of the {len(stiff)} stiff ones (λ_max t1 above {STIFF:.0e}), "
     return (
         f"At an error of 1e-6: {np.median(list(ratios.values())):.2g} times as fast as the fastest peer in the median"
-        f" of all flows, {of_stiff}{ratios[worst]:.2g} times at worst ({worst}). A flow on which gfsim gave up counts as"
-        " 0; where all peers did, the least of their times counts."
+        f" of all flows, {of_stiff}{ratios[worst]:.2g} times at worst ({worst}). A flow on which gfsim gave up counts"
+        " as 0; where all peers did, the least of their times counts."
     )
 
 
