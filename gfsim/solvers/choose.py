@@ -1,5 +1,6 @@
 """The choice of a solver by measured stiffness, while the run goes on."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -88,17 +89,20 @@ class Chooser:
         tableau = self._explicit.tableau
         # Its last stage is the first of the next step, or is not.
         evaluations = tableau.num_stages - 1 if tableau.fsal else tableau.num_stages
-        limit = real_stability_limit(self._explicit)
+        return _Costs(real_stability_limit(self._explicit), evaluations, *self._costs_of_implicit)
+
+    @functools.cached_property
+    def _costs_of_implicit(self) -> tuple[float, float]:
         curvature = self._curvature()
         if curvature is None:
-            return _Costs(limit, evaluations, 0.0, math.inf)
+            return 0.0, math.inf
         # A network's gradient takes 6Pn operations. BDF factorises in about one of three steps.
         factorisation = curvature.operations(self._size) / max(6 * self._size * self._samples, LEAST_GRADIENT)
         # A step of BDF: about three gradients, the factor, and the products for a Hessian that serves four steps.
         step = 3 + curvature.products(self._size) / 2 + factorisation / 3
         # At equal error ε the cost of RKC grows as ε^{-1/2}, of BDF, at order five, as ε^{-1/5}.
         stages = self._shared * step / 1.5 * (self._rtol / 1e-4) ** 0.3
-        return _Costs(limit, evaluations, factorisation / 3, stages)
+        return factorisation / 3, stages
 
     @property
     def settled(self) -> bool:
