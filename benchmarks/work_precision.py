@@ -285,6 +285,10 @@ def figure(rows: list[dict]) -> mpl.figure.Figure:  # pyright: ignore
             # The same decades everywhere; a panel of few points would not span one.
             ax.set_xlim(3e-2, 3e-10)
             ax.yaxis.set_minor_formatter(ticker.NullFormatter())
+            low, high = np.log10(ax.get_ylim())
+            if np.floor(high) < low:
+                # No power of ten is within, and none would be labelled.
+                ax.set_ylim(10 ** np.floor(low), 10 ** np.ceil(high))
             ax.set_title(f"{row['name']}\nP = {row['size']}, $t_1$ = {row['t1']:.0e}")
         for ax in list(axes.flat)[max(0, len(rows) - columns) : len(rows)]:
             ax.set_xlabel("error / ‖θ‖")
