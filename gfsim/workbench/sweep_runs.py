@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # Seconds between two writes of finished runs.
 INTERVAL = 2.0
 # How often a run may be begun again after the process that solved it has died.
-RETRIES = 2
+RETRIES = 4
 
 
 @dataclasses.dataclass(frozen=True)
