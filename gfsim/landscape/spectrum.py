@@ -46,7 +46,7 @@ def spectrum(problem: Problem, theta: Theta, k: int | None = None) -> Spectrum:
     (or TypeError), and for a θ of another shape or not finite.
     """
     size = problem.size
-    finite_array("theta", on_host(theta), size)
+    finite_array("theta", on_host(theta) if isinstance(theta, jax.Array) else theta, size)
     # As it is laid over devices, if it is.
     theta = jnp.asarray(theta, float)
     count = size if k is None else min(2 * positive_integer("k", k), size)

@@ -342,6 +342,7 @@ CASES = [
     ("inputs", "shape (0, 3)", lambda: gf.landscape.hard_margin(np.zeros((0, 3)))),
     ("activation", "was Tanh", lambda: gf.landscape.one_neuron_kkt(things().data, gf.networks.Tanh())),
     ("theta", "held NaN", lambda: gf.landscape.spectrum(things().bowl, jnp.array([NAN, 1.0]), 1)),
+    ("theta", "real numbers of shape (2,)", lambda: gf.landscape.spectrum(things().bowl, [[1.0], [1.0, 2.0]], 1)),
     ("ends", "shape (0, 6)", lambda: gf.landscape.basins(things().problem, jnp.zeros((0, 6)))),
     ("nodes", "was 2.5", lambda: gf.certify(things().bowl, things().run, nodes=2.5)),
     ("k", "was 0", lambda: gf.landscape.spectrum(things().bowl, things().bowl.theta, 0)),
