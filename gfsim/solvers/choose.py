@@ -85,24 +85,29 @@ class Chooser:
         return (self._explicit, RKC, BDF)[self._at]
 
     @property
-    def _costs(self) -> "_Costs":
+    def _limit(self) -> float:
+        """The explicit method's real stability limit."""
+        return real_stability_limit(self._explicit)
+
+    @property
+    def _evaluations(self) -> int:
+        """Evaluations in a step of the explicit method."""
         tableau = self._explicit.tableau
         # Its last stage is the first of the next step, or is not.
-        evaluations = tableau.num_stages - 1 if tableau.fsal else tableau.num_stages
-        return _Costs(real_stability_limit(self._explicit), evaluations, *self._costs_of_implicit)
+        return tableau.num_stages - 1 if tableau.fsal else tableau.num_stages
 
     @functools.cached_property
-    def _costs_of_implicit(self) -> tuple[float, float]:
+    def _implicit(self) -> "_Implicit":
+        # Found out where a run turns out stiff: it takes as long as a short run.
         curvature = self._curvature()
         if curvature is None:
-            return 0.0, math.inf
+            return _Implicit(0.0, math.inf)
         # A network's gradient takes 6Pn operations. BDF factorises in about one of three steps.
         factorisation = curvature.operations(self._size) / max(6 * self._size * self._samples, LEAST_GRADIENT)
         # A step of BDF: about three gradients, the factor, and the products for a Hessian that serves four steps.
         step = 3 + curvature.products(self._size) / 2 + factorisation / 3
         # At equal error ε the cost of RKC grows as ε^{-1/2}, of BDF, at order five, as ε^{-1/5}.
-        stages = self._shared * step / 1.5 * (self._rtol / 1e-4) ** 0.3
-        return factorisation / 3, stages
+        return _Implicit(factorisation / 3, self._shared * step / 1.5 * (self._rtol / 1e-4) ** 0.3)
 
     @property
     def settled(self) -> bool:
@@ -129,7 +134,7 @@ class Chooser:
         """
         cost = float(PRICE * work if self._at == STABILISED else work)
         if self._at == IMPLICIT:
-            work += round(tried * self._costs.factor)
+            work += round(tried * self._implicit.factor)
             cost = self._shared * work
         changed = self._decide(tried, refused, span, step, cost, decay, remaining)
         if self._suspected:
@@ -186,32 +191,32 @@ class Chooser:
         if remaining < WORTHWHILE * step:
             return False
         if self._at == EXPLICIT:
-            rough = refused > ROUGH * tried and stretch < ACCURATE * self._costs.limit
+            rough = refused > ROUGH * tried and stretch < ACCURATE * self._limit
             if rough and self._explicit is dfx.Dopri8:
                 self._explicit = dfx.Tsit5
                 self.reason = f"not smooth: {refused} of {tried} steps of Dopri8 were refused"
                 return True
-            held = stretch > 0.5 * self._costs.limit
+            held = stretch > 0.5 * self._limit
             if held and not suspected:
                 self._suspected = True
                 return False
             if held:
-                limit = f"hρ = {stretch:.2g} of {self._costs.limit:.2g}"
+                limit = f"hρ = {stretch:.2g} of {self._limit:.2g}"
                 name = self._name(EXPLICIT)
                 # No longer held back, steps grow about tenfold.
                 stages = _stages(10 * stretch) * (OUTDONE if self._outdone else 1)
-                implicit = self._costs.stages < stages
+                implicit = self._implicit.stages < stages
                 reason = f"stiff: steps of {name} met their stability limit, {limit}"
                 return self._switch(IMPLICIT if implicit else STABILISED, rate, reason)
         else:
             stages = _stages(stretch)
-            if rate > self._costs.evaluations * decay / self._costs.limit:
+            if rate > self._evaluations * decay / self._limit:
                 reason = f"no longer stiff: {self._name(EXPLICIT)} is stable at hρ = {stretch:.2g} for less"
                 return self._switch(EXPLICIT, rate, reason)
-            if self._at == STABILISED and stages > self._costs.stages:
+            if self._at == STABILISED and stages > self._implicit.stages:
                 reason = f"very stiff: {stages:.0f} stages a step cost more than an implicit one, hρ = {stretch:.2g}"
                 return self._switch(IMPLICIT, rate, reason)
-            if self._at == IMPLICIT and stages < 0.25 * self._costs.stages:
+            if self._at == IMPLICIT and stages < 0.25 * self._implicit.stages:
                 reason = f"less stiff: {stages:.0f} stages a step cost less than an implicit one, hρ = {stretch:.2g}"
                 return self._switch(STABILISED, rate, reason)
         # A quiet look is a reason to look less often.
@@ -230,12 +235,10 @@ class Chooser:
         return (self._explicit, RKC, BDF)[which].__name__
 
 
-class _Costs(NamedTuple):
-    """The explicit method's real stability limit and evaluations a step; a step of BDF's share of factors, in
-    gradients, and the stages of RKC that cost as much as a step of BDF, without end where there is none."""
+class _Implicit(NamedTuple):
+    """A step of BDF's share of factors, in gradients, and the stages of RKC that cost as much as a step of BDF, without
+    end where there is none."""
 
-    limit: float
-    evaluations: int
     factor: float
     stages: float
 

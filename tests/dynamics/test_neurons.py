@@ -143,7 +143,7 @@ def test_wide_networks_on_few_samples_have_bdf_to_choose():
         problem = gf.Problem(network, gf.Dataset(inputs[:, None], inputs), LOSSES["square"])
         tolerance = Tolerance(jnp.asarray(1e-6), jnp.asarray(1e-9))
         choice = chooser(gf.GradientFlow(problem), problem.theta, tolerance)
-        return np.isfinite(choice._costs.stages)
+        return np.isfinite(choice._implicit.stages)
 
     # n + 2 numbers for each of 2·width parameters, a million at most.
     assert offered(10_000, 48)
