@@ -8,7 +8,7 @@ import xarray
 from matplotlib.figure import Figure
 
 from gfsim.plotting import COLOURS, style
-from gfsim.verification.infinity import rate
+from gfsim.verification.late_laws import rate
 
 MARKS: dict[str, dict[str, Any]] = {
     "linear L=1": {"color": COLOURS["flow"], "marker": "o"},

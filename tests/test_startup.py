@@ -1,8 +1,9 @@
 """Nothing heavy is loaded before it is needed; asserted on modules, not on seconds."""
 
-import importlib
+import importlib.util
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -43,8 +44,9 @@ def test_a_solve_needs_neither_optax_nor_what_draws_and_stores():
     assert not {"optax", "matplotlib", "xarray", "netCDF4", "sklearn"} & set(loaded)
 
 
-def test_a_portrait_is_drawn_without_jax():
-    loaded = heavy_modules_after("from gfsim.plotting import phase_portrait; from gfsim.portraits import Portrait")
+@pytest.mark.parametrize("file", sorted(Path("figures").glob("*.py")), ids=lambda file: file.stem)
+def test_a_figure_is_drawn_without_jax(file):
+    loaded = heavy_modules_after(f"import runpy; runpy.run_path({str(file)!r})")
     assert "jax" not in loaded
     assert "matplotlib" in loaded
 
@@ -61,6 +63,18 @@ def test_every_exported_name_exists(name):
         assert exported is importlib.import_module(f"gfsim.{name}")
     else:
         assert exported is getattr(importlib.import_module(module), name)
+
+
+@pytest.mark.parametrize("package", ["gfsim", "gfsim.portraits", "gfsim.verification"])
+def test_no_name_loaded_late_is_that_of_a_module(package):
+    # Whoever imports the module first would find it in place of what the package exports.
+    importlib.import_module(package)
+    clashes = [
+        name
+        for name, module in modules_of(package).items()
+        if module != package and importlib.util.find_spec(f"{package}.{name}") is not None
+    ]
+    assert clashes == []
 
 
 def test_unknown_names_are_refused():

@@ -10,9 +10,9 @@ import numpy as np
 from equinox import AbstractVar
 from jaxtyping import Array, Float, Int
 
+from gfsim.checks import finite_array, positive_integer
 from gfsim.dynamics.descent import AbstractDescent, positive_step
 from gfsim.dynamics.oscillation import complementary, generic_block, refined, third_derivatives
-from gfsim.problems.checks import finite_array, positive_integer
 from gfsim.problems.problem import Problem, checked_problem
 from gfsim.types import Theta
 

@@ -5,8 +5,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from gfsim.checks import true_or_false
 from gfsim.dynamics.base import AbstractFlow
-from gfsim.problems.checks import true_or_false
 from gfsim.problems.problem import Problem, checked_problem
 from gfsim.types import Scalar, Theta, Time
 

@@ -8,7 +8,7 @@ import numpy as np
 from equinox import AbstractVar
 from jaxtyping import Array, Float, Int, PyTree
 
-from gfsim.problems.checks import real_number
+from gfsim.checks import real_number
 from gfsim.problems.problem import Problem, checked_problem
 from gfsim.types import Theta
 

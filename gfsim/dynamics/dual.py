@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from gfsim.checks import real_number
 from gfsim.dynamics.base import AbstractFlow
-from gfsim.problems.checks import real_number
 from gfsim.problems.networks import DiagonalLinear
 from gfsim.problems.problem import Problem, checked_problem
 from gfsim.types import Scalar, Theta, Time

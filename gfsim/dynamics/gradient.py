@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from gfsim.checks import real_number
 from gfsim.dynamics.base import AbstractFlow
 from gfsim.dynamics.neurons import NeuronCurvature
-from gfsim.problems.checks import real_number
 from gfsim.problems.neurons import neuron_places
 from gfsim.problems.problem import Problem, checked_problem
 from gfsim.solvers.curvature import AbstractCurvature, DenseCurvature

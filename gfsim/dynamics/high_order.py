@@ -10,10 +10,10 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, PyTree
 
+from gfsim.checks import real_number
 from gfsim.dynamics.base import AbstractFlow
 from gfsim.dynamics.descent import AbstractDescent, positive_step
 from gfsim.dynamics.optax_descent import OptaxDescent
-from gfsim.problems.checks import real_number
 from gfsim.problems.problem import Problem, checked_problem
 from gfsim.types import Key, Scalar, Theta, Time
 

@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from gfsim.checks import positive_integer
 from gfsim.dynamics.base import AbstractFlow
 from gfsim.dynamics.descent import positive_step
-from gfsim.problems.checks import positive_integer
 from gfsim.problems.problem import Problem, checked_problem
 from gfsim.types import Scalar, Theta, Time
 

@@ -6,8 +6,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PyTree
 
+from gfsim.checks import positive_integer
 from gfsim.dynamics.descent import AbstractDescent, positive_step
-from gfsim.problems.checks import positive_integer, prng_key
+from gfsim.problems.checks import prng_key
 from gfsim.problems.problem import Problem, checked_problem
 from gfsim.types import Key, Theta
 

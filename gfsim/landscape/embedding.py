@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from gfsim.checks import positive_integer
 from gfsim.landscape.copies import (
     Copies,
     CopyMap,
@@ -22,7 +23,6 @@ from gfsim.landscape.copies import (
     widths,
 )
 from gfsim.problems import Problem
-from gfsim.problems.checks import positive_integer
 from gfsim.problems.networks import AbstractNetwork
 from gfsim.types import Array, Scalar, Theta
 

@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from gfsim.checks import finite_array
 from gfsim.problems import Dataset
-from gfsim.problems.checks import finite_array
 from gfsim.problems.networks import ReLUPower
 from gfsim.types import Array
 

@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Float
 from matfree import decomp
 
+from gfsim.checks import finite_array, positive_integer
 from gfsim.placement import on_host
-from gfsim.problems.checks import finite_array, positive_integer
 from gfsim.problems.problem import Problem
 from gfsim.types import Array, Scalar, Theta
 

@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from gfsim.checks import finite_array, positive_integer
 from gfsim.landscape.branches import Dead, Shares, Stratum, critical_embedding
 from gfsim.landscape.critical import Inertia, count_signs, inertia
 from gfsim.landscape.roots import zero_between
-from gfsim.problems.checks import finite_array, positive_integer
 from gfsim.problems.networks import TwoLayer
 from gfsim.problems.problem import Problem
 from gfsim.types import Array, PerSample, Scalar

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from gfsim.checks import finite_array, positive_integer, real_number
 from gfsim.portraits.equilibria import ATTRACTING, Equilibria, equilibria, separatrices
 from gfsim.portraits.lines import REST, STEP, evenly_spaced, lead, typical_speed
 from gfsim.portraits.portrait import Portrait
@@ -25,7 +26,7 @@ from gfsim.portraits.surfaces import (
     Window,
 )
 from gfsim.problems import Problem
-from gfsim.problems.checks import finite_array, positive_integer, real_number, require_x64, traced
+from gfsim.problems.checks import require_x64, traced
 
 # Points of a grid that are evaluated at once.
 _CHUNK = 64

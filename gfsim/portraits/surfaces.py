@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 from numpy.typing import ArrayLike
 
+from gfsim.checks import finite_array, real_number
 from gfsim.landscape.spectrum import spectrum
 from gfsim.problems import Problem
-from gfsim.problems.checks import finite_array, real_number
 from gfsim.problems.problem import checked_problem
 from gfsim.types import Scalar, Theta
 

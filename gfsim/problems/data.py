@@ -14,8 +14,9 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
+from gfsim.checks import positive_integer
 from gfsim.placement import on_host, placed, placement
-from gfsim.problems.checks import positive_integer, prng_key, require_x64
+from gfsim.problems.checks import prng_key, require_x64
 from gfsim.types import ArrayLike, Input, Inputs, Key, Output, Targets
 
 

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float, PyTree
 
-from gfsim.problems.checks import positive_integer, require_x64, tracing
+from gfsim.checks import positive_integer
+from gfsim.problems.checks import require_x64, tracing
 from gfsim.problems.data import Dataset
 from gfsim.problems.losses import AbstractLoss
 from gfsim.problems.objectives import AbstractObjective, FunctionObjective, NetworkObjective

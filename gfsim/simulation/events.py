@@ -14,9 +14,9 @@ import numpy as np
 from equinox import AbstractVar
 from jaxtyping import Array, Float
 
+from gfsim.checks import real_number
 from gfsim.dynamics.modified import ModifiedFlow
 from gfsim.landscape.spectrum import largest_eigenvalue
-from gfsim.problems.checks import real_number
 from gfsim.problems.problem import Problem
 from gfsim.simulation.outcome import Outcome
 from gfsim.types import Scalar, Theta

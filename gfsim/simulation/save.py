@@ -3,7 +3,7 @@
 import equinox as eqx
 import numpy as np
 
-from gfsim.problems.checks import real_number
+from gfsim.checks import real_number
 
 
 class SaveAt(eqx.Module):

@@ -12,12 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from gfsim.checks import positive_integer, real_number, true_or_false
 from gfsim.dynamics.base import AbstractFlow
 from gfsim.dynamics.descent import AbstractDescent
 from gfsim.dynamics.modified import ModifiedFlow
 from gfsim.landscape.spectrum import largest_eigenvalue
 from gfsim.placement import on_host, placed, placement
-from gfsim.problems.checks import positive_integer, real_number, tracing, true_or_false
+from gfsim.problems.checks import tracing
 from gfsim.problems.problem import Problem
 from gfsim.simulation.assemble import Observable, assembled
 from gfsim.simulation.checkpoint import Checkpoint

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from gfsim.checks import positive_integer
 from gfsim.landscape.third_order import (
     has_third_order_bound,
     hessian_jump_bound,
@@ -16,7 +17,6 @@ from gfsim.landscape.third_order import (
     third_order_estimate,
 )
 from gfsim.problems import Problem
-from gfsim.problems.checks import positive_integer
 from gfsim.problems.objectives import NetworkObjective
 from gfsim.problems.problem import checked_problem
 from gfsim.simulation import Trajectory

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from gfsim.checks import positive_integer, real_number
 from gfsim.dynamics import CentralFlow, GradientDescent, GradientFlow, ModifiedFlow
 from gfsim.landscape.spectrum import largest_eigenvalue
 from gfsim.problems import Problem
-from gfsim.problems.checks import positive_integer, real_number
 from gfsim.simulation import Outcome, Trajectory, every_step, observables, simulate
 from gfsim.simulation.save import SaveAt
 from gfsim.verification.scaling import fit_power_law

@@ -79,13 +79,6 @@ def largest_fall(smoothed: ArrayLike, log_loss: ArrayLike) -> float:
     return float(np.max(-np.diff(values) / values[1:], initial=0.0))
 
 
-def rate(degree: int, log_loss: np.ndarray, log_time: np.ndarray, margin: float) -> np.ndarray:
-    """𝓛·t·(log t)^{2−2/L}·L²γ̄^{2/L}, which tends to one [derived; the order is Lyu & Li's, Thm 4.3]."""
-    logarithm = log_loss + log_time + (2 - 2 / degree) * np.log(log_time)
-    # Values off by orders of magnitude may be infinite.
-    return np.exp(np.minimum(logarithm, 700.0)) * degree**2 * margin ** (2 / degree)
-
-
 def turning(theta: np.ndarray, log_loss: ArrayLike) -> np.ndarray:
     """How far the direction turns (radians) while |log 𝓛| grows from 10^k to 10^{k+1}, k = 1, 2, …, last decade last.
 

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gfsim.verification.claims import Claim
-from gfsim.verification.infinity import rate
 
 if TYPE_CHECKING:
     import xarray
@@ -19,6 +18,13 @@ LATER = 1e5
 SETTLING = 0.9
 # |log 𝓛| from which the turn follows its slowest mode alone for L = 2; ρ^{−e} falls too slowly with larger L.
 SETTLED = 5e5
+
+
+def rate(degree: int, log_loss: np.ndarray, log_time: np.ndarray, margin: float) -> np.ndarray:
+    """𝓛·t·(log t)^{2−2/L}·L²γ̄^{2/L}, which tends to one [derived; the order is Lyu & Li's, Thm 4.3]."""
+    logarithm = log_loss + log_time + (2 - 2 / degree) * np.log(log_time)
+    # Values off by orders of magnitude may be infinite.
+    return np.exp(np.minimum(logarithm, 700.0)) * degree**2 * margin ** (2 / degree)
 
 
 def late_laws(record: "xarray.Dataset", case: str, rtol: float) -> list[Claim]:

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from gfsim.problems.checks import positive_integer
+from gfsim.checks import positive_integer
 
 
 class PowerLaw(NamedTuple):

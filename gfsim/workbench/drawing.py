@@ -80,12 +80,17 @@ def save_figure(figure: "Figure", folder: Path, label: str) -> list[Path]:
 
 
 def _settle(figure: "Figure") -> None:
-    """Everything in its place, for all three files.
+    """Everything in its form and place, for all three files.
 
     Places are rounded to 10⁻⁶ of the figure, since the engine's last digits differ from one run to the next.
     """
     from matplotlib.transforms import Bbox
 
+    from gfsim.plotting.decades import plain_decades
+
+    for ax in figure.axes:
+        plain_decades(ax.xaxis)
+        plain_decades(ax.yaxis)
     if engine := figure.get_layout_engine():
         engine.execute(figure)
         figure.set_layout_engine(None)

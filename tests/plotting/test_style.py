@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from gfsim.plotting import COLOURS, VENUES, power_law, residuals, shades, sheets, style, weight_images
+from gfsim.plotting.decades import plain_decades
 from gfsim.workbench.drawing import save_figure
 
 mpl.use("Agg")
@@ -178,6 +179,9 @@ def test_saving_moves_no_label(tmp_path):
         axes[0, 0].loglog([1, 1e3], [1e-12, 1])
         for ax in axes.flat:
             ax.set(xlabel="time $t$", ylabel="loss")
+            # As they are saved: what is labelled takes its room.
+            plain_decades(ax.xaxis)
+            plain_decades(ax.yaxis)
         fig.align_ylabels(axes[:, 0])
     axes[0, 1].yaxis.set_label_position("right")
     labels = [axis.label for ax in axes.flat for axis in (ax.xaxis, ax.yaxis)]

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from gfsim.problems.checks import positive_integer
+from gfsim.checks import positive_integer
 from gfsim.types import Array
 
 

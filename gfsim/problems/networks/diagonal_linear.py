@@ -6,7 +6,7 @@ from typing import final
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from gfsim.problems.checks import positive_integer
+from gfsim.checks import positive_integer
 from gfsim.problems.networks.base import AbstractNetwork
 from gfsim.types import Array, Input, Scalar
 

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from gfsim.problems.checks import positive_integer, prng_key
+from gfsim.checks import positive_integer
+from gfsim.problems.checks import prng_key
 from gfsim.problems.networks.base import AbstractNetwork
 from gfsim.problems.networks.start import gaussian_layers
 from gfsim.types import Array, Input, Key, Scalar
