@@ -295,7 +295,7 @@ def advance(
 
     def active(lanes: Lanes) -> Array:
         motion = unpacked(lanes.paused)
-        near = jnp.all(motion.end - motion.clock < steps * motion.last_step)
+        near = motion.end - motion.clock < steps * motion.last_step
         allowed = budget + jnp.where(near, to_spare, 0)
         # Slots are counted from the run's start for given times, and from this call's start for every step.
         room = motion.saved - lanes.saved < capacity if every_step else True

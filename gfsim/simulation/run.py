@@ -172,9 +172,9 @@ class Run:
             # Near its end a run is not looked at: no change would be repaid. Where a call ends for another reason than
             # a look, it ends after as many attempts as it is given, whatever the machine's pace made of them.
             to_spare = 0
-            if self._chooser and self._chooser.settled and not self.ensemble and budget == look_at - self._taken:
+            if self._chooser and self._chooser.settled and budget == look_at - self._taken:
                 to_spare = min(WORTHWHILE, max_steps - self._taken - budget)
-            began = time.perf_counter()
+            began, begun = time.perf_counter(), self._taken
             before = self._attempts()
             self._advance(budget, to_spare)
             self._taken += int(np.max(self._attempts() - before, initial=1))
@@ -182,7 +182,7 @@ class Run:
             if time.perf_counter() - began < 0.2:
                 chunk = min(2 * chunk, LONGEST_CHUNK)
             running = self._running()
-            if self._shares and self._taken % NARROW_EVERY == 0:
+            if self._shares and self._taken // NARROW_EVERY > begun // NARROW_EVERY:
                 self._shares.narrow(running)
             meter.show(float(np.min(self.motion.number("clock"))), self._taken)
             if self._chooser and self._taken >= self._chooser.next_look and np.any(running):
