@@ -17,7 +17,7 @@ from gfsim.solvers.base import AbstractFlowSolver
 from gfsim.solvers.tableau import coefficients, evaluations_per_step, last_stages, real_stability_limit, tableau
 
 # Numbers up to which XLA sums a step's velocities faster by itself than as a product with a matrix.
-LARGEST_SUM = 2**15
+LARGEST_SUM = 2**13
 
 
 class ExplicitState(NamedTuple):
