@@ -66,14 +66,16 @@ def _measure(
 def _measure_in_blocks(
     dynamics: AbstractFlow | AbstractDescent, observers: Mapping[str, Observable], rows: tuple[np.ndarray, Any]
 ) -> _Measured:
-    """`_measure` of any number of rows, in blocks of few sizes: runs of different lengths share their compilation."""
+    """`_measure` of any number of rows, in blocks of few sizes: runs of different lengths share their compilation.
+
+    Of two rows it is not waited for, and θ stays where it was computed, which is where it is wanted: to bring it back
+    takes as long as many steps.
+    """
     total, fixed = rows[0].shape[0], Fixed(dynamics, observers)
     fitting = LARGEST_BLOCK // dynamics.problem.size
     allowed = [size for size in BLOCKS[:-1] if size <= fitting] or BLOCKS[-1:]
     if total == ENDS and allowed != BLOCKS[-1:]:
-        # θ stays where it was computed, which is where it is wanted: to bring it back takes as long as many steps.
-        measured = _measure(fixed, *rows)
-        return jax.tree.map(on_host, measured._replace(theta=None))._replace(theta=measured.theta)
+        return _measure(fixed, *rows)
     pieces, start = [], 0
     while start < total:
         block = next((size for size in allowed if size <= total - start), allowed[-1])
@@ -98,32 +100,36 @@ def assembled(
     start_is_kept, sizes, table = run.rows()
     count, longest = table.clock.shape
     # One after the other, each as long as the longest.
-    clock, states, dissipated = jax.tree.map(lambda x: x.reshape(count * longest, *x.shape[2:]), table)
+    flat = lambda x: x.reshape(count * longest, *x.shape[2:])  # noqa: E731
+    clock, states = flat(table.clock), jax.tree.map(flat, table.state)
     measured = _measure_in_blocks(run.dynamics, observers, (clock, states))
+    outcomes, account = run.outcomes(), run.account()
     first = 0 if start_is_kept else 1
 
-    def kept(rows: np.ndarray) -> np.ndarray:
-        return rows.reshape(count, longest, *rows.shape[1:])[:, first:] if run.ensemble else rows[first:]
+    def kept(rows: Any) -> np.ndarray:
+        rows = on_host(rows).reshape(count, longest, *rows.shape[1:])[:, first:]
+        return rows if run.ensemble else rows[0]
 
     theta = measured.theta
     if run.ensemble or first or not isinstance(theta, jax.Array):
-        theta = jax.device_put(kept(on_host(theta)))
-    t, rows, energies = jax.tree.map(kept, (clock, measured._replace(theta=None), dissipated))
+        theta = jax.device_put(kept(theta))
+    log_t, potential = kept(measured.log_t), kept(measured.potential)
 
     def at_start(rows: Any) -> np.ndarray | None:
-        return None if rows is None else rows[::longest] if run.ensemble else np.asarray(rows[0])
+        if rows is None:
+            return None
+        return on_host(rows)[::longest] if run.ensemble else np.asarray(on_host(rows)[0])
 
-    outcomes = run.outcomes()
-    stats = {**run.account(), "seconds": time.perf_counter() - began}
+    stats = {**account, "seconds": time.perf_counter() - began}
     trajectory = Trajectory(
-        t=t,
-        log_t=rows.log_t,
+        t=kept(clock),
+        log_t=log_t,
         theta=theta,
-        observed=rows.observed,
+        observed={name: kept(values) for name, values in measured.observed.items()},
         valid=(np.arange(longest) < sizes[:, None])[:, first:] if run.ensemble else np.ones(longest - first, bool),
-        potential=rows.potential,
-        dissipated=energies,
-        conserved=rows.conserved,
+        potential=potential,
+        dissipated=None if table.dissipated is None else kept(flat(table.dissipated)),
+        conserved=None if measured.conserved is None else kept(measured.conserved),
         start={"potential": at_start(measured.potential), "conserved": at_start(measured.conserved)},
         outcome=outcomes if run.ensemble else outcomes[0],
         stats=stats,

@@ -1,9 +1,12 @@
 """Compiled functions whose call costs little beside a short flow."""
 
 import functools
-from collections.abc import Callable
+import itertools
+import weakref
+from collections.abc import Callable, Iterable
 from typing import Any
 
+import equinox as eqx
 import jax
 import numpy as np
 from jaxtyping import PyTree
@@ -14,31 +17,59 @@ class _Static:
 
     def __init__(self, structure: Any, leaves: tuple[Any, ...]):
         self._structure, self._leaves = structure, leaves
+        self.count = sum(leaf is _ARRAY for leaf in leaves)
 
-    def whole(self, arrays: tuple[Any, ...]) -> PyTree:
+    def whole(self, arrays: Iterable[Any]) -> PyTree:
         """The pytree with these arrays."""
         rest = iter(arrays)
         leaves = [next(rest) if leaf is _ARRAY else leaf for leaf in self._leaves]
         return jax.tree.unflatten(self._structure, leaves)
 
 
+class _Statics:
+    """Those of several pytrees."""
+
+    def __init__(self, parts: tuple[_Static, ...]):
+        self._parts = parts
+
+    def whole(self, arrays: Iterable[Any]) -> tuple[PyTree, ...]:
+        """The pytrees with these arrays, one after the other."""
+        rest = iter(arrays)
+        return tuple(part.whole(itertools.islice(rest, part.count)) for part in self._parts)
+
+
 _ARRAY = object()
 # As many as JAX remembers of a function's compilations.
 _static = functools.lru_cache(maxsize=4096)(_Static)
+_statics = functools.lru_cache(maxsize=4096)(_Statics)
+# What is known of a module that lives, by its identity: to take one apart costs as much as a call.
+_known: dict[int, tuple[tuple[Any, ...], _Static]] = {}
+
+
+def _taken_apart(part: PyTree) -> tuple[tuple[Any, ...], _Static]:
+    """The arrays of a pytree, and the rest."""
+    # No other is immutable.
+    lasting = isinstance(part, eqx.Module)
+    if lasting and id(part) in _known:
+        return _known[id(part)]
+    leaves, structure = jax.tree.flatten(part)
+    is_array = [isinstance(leaf, (jax.Array, np.ndarray, np.generic)) for leaf in leaves]
+    arrays = tuple(leaf for leaf, array in zip(leaves, is_array, strict=True) if array)
+    rest = tuple(_ARRAY if array else leaf for leaf, array in zip(leaves, is_array, strict=True))
+    taken = arrays, _static(structure, rest)
+    if lasting:
+        _known[id(part)] = taken
+        weakref.finalize(part, _known.pop, id(part))
+    return taken
 
 
 class Fixed:
-    """What the compiled calls of a run have in common: its arrays are arguments, all else in it is compiled in.
-
-    Taking it apart costs as much as a call, and is done once for many.
-    """
+    """What the compiled calls of a run have in common: its arrays are arguments, all else in it is compiled in."""
 
     def __init__(self, *parts: PyTree):
-        leaves, structure = jax.tree.flatten(parts)
-        is_array = [isinstance(leaf, (jax.Array, np.ndarray, np.generic)) for leaf in leaves]
-        self.arrays = tuple(leaf for leaf, array in zip(leaves, is_array, strict=True) if array)
-        rest = tuple(_ARRAY if array else leaf for leaf, array in zip(leaves, is_array, strict=True))
-        self.static = _static(structure, rest)
+        arrays, statics = zip(*map(_taken_apart, parts), strict=True)
+        self.arrays = tuple(itertools.chain(*arrays))
+        self.static = _statics(statics)
 
 
 class Compiled:
@@ -49,7 +80,7 @@ class Compiled:
     """
 
     def __init__(self, function: Callable, *, per_member: bool = False, donate: tuple[int, ...] = ()):
-        def program(static: _Static, arrays: tuple[Any, ...], *arguments: Any) -> Any:
+        def program(static: _Statics, arrays: tuple[Any, ...], *arguments: Any) -> Any:
             one = functools.partial(function, static.whole(arrays))
             mapped = per_member and arguments[0].numbers.ndim == 2
             return jax.vmap(one)(*arguments) if mapped else one(*arguments)

@@ -59,8 +59,11 @@ def terms_of(flow: AbstractFlow) -> dfx.ODETerm:
 
 
 @functools.partial(Compiled, per_member=True)
-def begin(fixed: tuple[AbstractFlow, dfx.AbstractSolver, tuple[AbstractEvent, ...]], paused: Paused) -> Paused:
-    """The motion that starts at θ0, which is the state given; the numbers given are its end and tolerance.
+def begin(
+    fixed: tuple[AbstractFlow, dfx.AbstractSolver, tuple[AbstractEvent, ...]], paused: Paused
+) -> tuple[Paused, PyTree]:
+    """The motion that starts at θ0, which is the state given, and its first state; the numbers given are its end and
+    tolerance.
 
     An event that holds at the start ends it there; UNDEFINED where Φ or the velocity is not finite.
     """
@@ -84,7 +87,7 @@ def begin(fixed: tuple[AbstractFlow, dfx.AbstractSolver, tuple[AbstractEvent, ..
         gradients=motion.gradients + 2,
         energy_scale=jnp.abs(potential),
     )
-    return packed(mount(flow, solver, motion))
+    return packed(mount(flow, solver, motion)), state
 
 
 def _finite(y: Carried) -> Bool[Array, ""]:

@@ -26,9 +26,10 @@ class Rows(NamedTuple):
 
 def ends(start: Row, end: Row) -> Rows:
     """Rows of members that kept nothing in between: their start and, where it is another, their end."""
-    sizes = 1 + (start.clock != end.clock)
-    pair = (start, end) if np.any(sizes == 2) else (start,)
-    return Rows(True, sizes, jax.tree.map(lambda *x: np.stack(x, axis=1), *pair))
+    moved = start.clock != end.clock
+    if not moved.any():
+        return Rows(True, 1 + moved, jax.tree.map(lambda x: x[:, None], start))
+    return Rows(True, 1 + moved, jax.tree.map(lambda *x: np.stack(x, axis=1), start, end))
 
 
 def table(start: Row, kept: Row, counts: Int[np.ndarray, " members"], end: Row, start_is_kept: bool) -> Rows:

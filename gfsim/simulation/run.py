@@ -99,26 +99,32 @@ class Run:
         paused = Paused(np.zeros((*members, len(COLUMNS))), theta0, None).with_numbers(
             end=t1, rtol=self._tolerance.rtol, atol=self._tolerance.atol
         )
-        self.motion = integrate.begin(self._fixed, paused)
-        self._fetch_numbers()
-        if np.any(undefined := self.motion.number("halt") == integrate.UNDEFINED):
-            which = "" if not self.ensemble else f" for members {np.flatnonzero(undefined)[:5].tolist()}"
-            raise ValueError(f"theta0 must have a finite loss and gradient, had infinity or NaN{which}")
-        # A copy on the host: the motion's buffers are reused in place.
-        self._start: Any = jax.tree.map(lambda x: np.array(on_host(x)), self.motion.state)
+        self.motion, self._start = integrate.begin(self._fixed, paused)
+        # A single run is not waited for: until its first call has ended it counts as one that has done nothing.
+        self._numbers = np.asarray(paused.numbers)
+        if self.ensemble or placement(theta0) is not None:
+            self._fetch_numbers()
         # Members that are spread over devices are stepped all together.
         self._shares = self._cut() if self.ensemble and placement(theta0) is None else None
         self._begin_keeping(members)
 
     def _cut(self) -> Shares:
         """How members share the machine in steps of this solver."""
-        members, size = self.motion.number("clock").size, self.dynamics.problem.size
+        members, size = self._number("clock").size, self.dynamics.problem.size
         one = jax.tree.map(lambda x: on_host(x)[0], self.motion.state)
         return Shares(members, size, alone=choice.factorises_steps(self._fixed, self.solver, one))
 
     def _fetch_numbers(self) -> None:
         # A copy: a call may take over the memory of what it is given.
-        self.motion = self.motion._replace(numbers=np.array(on_host(self.motion.numbers)))
+        self._numbers = np.array(on_host(self.motion.numbers))
+        self.motion = self.motion._replace(numbers=self._numbers)
+        if (undefined := self._number("halt") == integrate.UNDEFINED).any():
+            which = "" if not self.ensemble else f" for members {np.flatnonzero(undefined)[:5].tolist()}"
+            raise ValueError(f"theta0 must have a finite loss and gradient, had infinity or NaN{which}")
+
+    def _number(self, name: str) -> np.ndarray:
+        """A number of the motion, as the host knows it."""
+        return self._numbers[..., COLUMNS.index(name)]
 
     def _mount(self, solver: dfx.AbstractSolver) -> None:
         self.solver = choice.prepared(solver, self.dynamics, self._tolerance)
@@ -162,7 +168,7 @@ class Run:
         self._taken, chunk = 0, LONGEST_CHUNK if self.ensemble else 64
         self._mark = self._marks()
         self._resume(checkpoint)
-        while np.any(self._running()) and self._taken < max_steps:
+        while self._running().any() and self._taken < max_steps:
             look_at = self._chooser.next_look if self._chooser else max_steps
             budget = min(chunk, max_steps - self._taken, max(1, look_at - self._taken))
             if self._planned:
@@ -184,11 +190,11 @@ class Run:
             running = self._running()
             if self._shares and self._taken // NARROW_EVERY > begun // NARROW_EVERY:
                 self._shares.narrow(running)
-            meter.show(float(np.min(self.motion.number("clock"))), self._taken)
-            if self._chooser and self._taken >= self._chooser.next_look and np.any(running):
+            meter.show(float(np.min(self._number("clock"))), self._taken)
+            if self._chooser and self._taken >= self._chooser.next_look and running.any():
                 self._look(self._taken, self._mark)
                 self._mark = self._marks()
-            if self._planned and self._typical(self.motion.number("clock")) >= self._planned[0][0]:
+            if self._planned and self._typical(self._number("clock")) >= self._planned[0][0]:
                 self._change_to(OFFERED[self._planned.pop(0)[1]])
             if checkpoint.due():
                 self._store(checkpoint)
@@ -225,10 +231,11 @@ class Run:
             self._shares.lanes = notes["lanes"]
         seen, paused = self._looked_at(np.zeros(SAMPLE, int))
         looked = (seen, paused.state) if notes["looked"] else None
-        counts = np.zeros(self.motion.number("clock").shape, int)
+        counts = np.zeros(self._number("clock").shape, int)
         flushed = [(counts, self._filled(slots)) for slots in notes["flushed"]]
         like = (self.motion, self._kept, self._mark, looked, flushed)
         self.motion, self._kept, self._mark, self._seen, self._flushed = filled(like)
+        self._numbers = np.array(on_host(self.motion.numbers))
 
     def _carry_on_with(self, solver: type[dfx.AbstractSolver]) -> None:
         self._mount(choice.made(solver))
@@ -240,17 +247,17 @@ class Run:
 
     def _change_to(self, solver: type[dfx.AbstractSolver]) -> None:
         self._carry_on_with(solver)
-        self.used.append((self._typical(self.motion.number("clock")), solver.__name__))
+        self.used.append((self._typical(self._number("clock")), solver.__name__))
 
     def _attempts(self) -> np.ndarray:
-        return np.asarray(self.motion.number("accepted") + self.motion.number("rejected"))
+        return np.asarray(self._number("accepted") + self._number("rejected"))
 
     def _running(self) -> np.ndarray:
-        return np.asarray(self.motion.number("halt") == integrate.RUNNING)
+        return np.asarray(self._number("halt") == integrate.RUNNING)
 
     def _advance(self, budget: int, to_spare: int = 0) -> None:
         how = (self._times, np.array(integrate.Orders(budget, to_spare)))
-        before = np.array(self.motion.number("saved"))
+        before = np.array(self._number("saved"))
         if self._shares is None:
             self.motion, self._kept[0] = integrate.advance(self._fixed, self.motion, self._kept[0], *how)
         else:
@@ -262,7 +269,7 @@ class Run:
             self.motion = self._shares.whole(motions)
         self._fetch_numbers()
         if self._times is None:
-            counts = (self.motion.number("saved") - before).astype(int)
+            counts = (self._number("saved") - before).astype(int)
             self._flushed.append((counts, self._filled(int(np.max(counts)))))
 
     def _all_kept(self) -> Kept | None:
@@ -284,11 +291,10 @@ class Run:
     # The choice of solver.
 
     def _marks(self) -> dict[str, np.ndarray]:
-        m = self.motion
         return {
-            "clock": np.array(m.number("clock")),
-            "work": m.number("gradients") + 2 * m.number("products"),
-            "steps": np.array(m.number("accepted")),
+            "clock": np.array(self._number("clock")),
+            "work": self._number("gradients") + 2 * self._number("products"),
+            "steps": np.array(self._number("accepted")),
             "tried": self._attempts(),
         }
 
@@ -303,7 +309,7 @@ class Run:
         now = self._marks()
         moved = {name: value - marks[name] for name, value in now.items()}
         # At its stability limit an explicit method's steps grow and are cut in turn: the last one alone may be any.
-        step = np.maximum(self.motion.number("last_step"), moved["clock"] / np.maximum(moved["steps"], 1))
+        step = np.maximum(self._number("last_step"), moved["clock"] / np.maximum(moved["steps"], 1))
         if isinstance(self.solver, RKC):
             decay = self._typical(on_host(self.motion.solver_state.radius))
         elif isinstance(self.solver, Explicit) and (felt := self._felt()) < SUSPECT * self.solver.stability_limit:
@@ -319,7 +325,7 @@ class Run:
             step=self._typical(step),
             work=int(self._typical(moved["work"])),
             decay=decay,
-            remaining=self._typical(self.motion.number("end") - now["clock"]),
+            remaining=self._typical(self._number("end") - now["clock"]),
         )
         if changed:
             self._change_to(self._chooser.solver)
@@ -348,9 +354,9 @@ class Run:
 
     def outcomes(self) -> tuple[Outcome, ...]:
         """How each member ended."""
-        halts, events = (np.atleast_1d(self.motion.number(name)).astype(int) for name in ("halt", "event"))
+        halts, events = (np.atleast_1d(self._number(name)).astype(int) for name in ("halt", "event"))
         blown = np.zeros(halts.shape, bool)
-        if np.any(halts == integrate.STALLED):
+        if (halts == integrate.STALLED).any():
             blown = np.atleast_1d(on_host(integrate.explodes(self._fixed, self.motion)))
 
         def outcome(halt: int, event: int, blown: bool) -> Outcome:
@@ -366,7 +372,7 @@ class Run:
 
     def account(self) -> dict[str, Any]:
         """Solver and reason; accepted and rejected steps, gradients and Hessian products, summed over members."""
-        sums = self.motion.numbers.reshape(-1, len(COLUMNS)).sum(axis=0)
+        sums = self._numbers.reshape(-1, len(COLUMNS)).sum(axis=0)
         total = lambda name: int(sums[COLUMNS.index(name)])  # noqa: E731
         known = isinstance(self.solver, AbstractFlowSolver)
         return {
@@ -382,15 +388,16 @@ class Run:
         """The states kept."""
 
         def row(clock: Any, state: PyTree, energy: Any) -> Row:
-            return jax.tree.map(on_host if self.ensemble else lambda x: on_host(x)[None], Row(clock, state, energy))
+            own = on_host if self.ensemble else lambda x: on_host(x)[None]
+            return Row(own(clock), jax.tree.map(own, state), own(energy))
 
-        clock, energy = (self.motion.number(name) for name in ("clock", "dissipated"))
+        clock, energy = (self._number(name) for name in ("clock", "dissipated"))
         start = row(np.zeros_like(clock), self._start, np.zeros_like(energy))
         end = row(clock, self.motion.state, energy)
         if self._keeps_ends_alone:
             return ends(start, end)
         start_is_kept = not isinstance(self._save, SaveAt) or bool(self._save.times[0] == 0.0)
-        saved, kept = self.motion.number("saved").astype(int), self._all_kept()
+        saved, kept = self._number("saved").astype(int), self._all_kept()
         assert kept is not None
         pieces = [(saved, kept)] if self._times is not None or not self._flushed else self._flushed
         counts, kept = one_after_another([(np.atleast_1d(n), row(kept.clock, *kept.y)) for n, kept in pieces])

@@ -146,13 +146,14 @@ def _solve_at_rows(
 
 
 def _tolerance(theta0: Float[Array | np.ndarray, "*members P"], rtol: float, atol: float | None) -> Tolerance:
-    largest = np.max(np.abs(on_host(theta0)), axis=-1)
-    if np.any(lost := (largest > 0) & (largest < SMALLEST_START)):
+    start = on_host(theta0)
+    largest = np.abs(start).max(axis=-1)
+    if (lost := (largest > 0) & (largest < SMALLEST_START)).any():
         found = np.atleast_1d(largest)[np.atleast_1d(lost)][0]
         raise ValueError(f"theta0 must be 0 or have an entry of {SMALLEST_START:g} or more, was {found:.3g} at most")
     if atol is None:
         # Without a scale of its own, a start at the origin gets one that any motion soon exceeds.
-        size = np.linalg.norm(on_host(theta0), axis=-1)
+        size = np.linalg.norm(start, axis=-1)
         absolute = 1e-3 * rtol * np.where(size > 0, size, 1e-6)
     else:
         absolute = np.full(theta0.shape[:-1], float(atol))
