@@ -10,6 +10,7 @@ from gfsim.simulation import choice
 from gfsim.simulation.run import SUSPECT, Run
 from gfsim.simulation.step_control import Tolerance
 from gfsim.solvers import real_stability_limit
+from gfsim.solvers.choose import FIRST_LOOK
 
 FLAT = 10_000
 
@@ -54,3 +55,15 @@ def test_stiffness_is_measured_only_where_a_step_feels_it_and_enough_is_left():
     assert products(1000.0, 20.0) > 0
     # A run that ends within the steps that a change would need to be repaid is not looked at.
     assert products(1000.0, 0.1) == 0
+
+
+@pytest.mark.parametrize("members", [(), (40,)])
+def test_who_is_near_the_end_is_not_looked_at(members, monkeypatch):
+    looks = []
+    monkeypatch.setattr(Run, "_look", lambda self, attempts, marks: looks.append(attempts))
+    problem = gf.Problem.from_loss(lambda x: 0.25 * jnp.sum((x**2 - 1) ** 2), jnp.array([0.1, 0.2]))
+    starts = np.broadcast_to(problem.theta, (*members, 2)) * (1 + 0.01 * np.arange(2))
+    run = gf.simulate(gf.GradientFlow(problem), jnp.asarray(starts), 8.0, rtol=1e-6)
+    attempts = (run.stats["steps"] + run.stats["rejected"]) / max(1, len(starts) if members else 1)
+    assert attempts > FIRST_LOOK
+    assert looks == []

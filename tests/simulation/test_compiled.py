@@ -1,5 +1,7 @@
 """Compiled calls whose shared part is taken apart once."""
 
+import gc
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -7,6 +9,7 @@ import numpy as np
 import pytest
 from jaxtyping import Array
 
+from gfsim.simulation import compiled
 from gfsim.simulation.compiled import Compiled, Fixed
 
 
@@ -48,3 +51,19 @@ def test_a_donated_argument_is_used_up():
     np.testing.assert_array_equal(raised(Fixed(jnp.array(1.0)), x), 2 * np.ones(3))
     assert x.is_deleted()
     assert not jax.numpy.ones(3).is_deleted()
+
+
+def test_a_module_is_taken_apart_once_and_forgotten_when_it_is_gone():
+    before = dict(compiled._known)
+    line = Line(np.array(2.0), 2)
+    first, second = Fixed(line), Fixed(line)
+    assert first.static is second.static
+    assert first.arrays[0] is line.slope
+    (new,) = compiled._known.keys() - before.keys()
+    assert new == id(line)
+    # What an array of its own holds may change, and is seen.
+    line.slope[...] = 5.0
+    np.testing.assert_array_equal(along(Fixed(line, ("a", None)), np.ones(2)), 5 * np.ones(2))
+    del line
+    gc.collect()
+    assert compiled._known.keys() == before.keys()
