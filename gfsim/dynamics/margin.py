@@ -1,5 +1,6 @@
 """The flow of losses with an exponential tail, on a clock that follows them to infinity."""
 
+import dataclasses
 from typing import ClassVar
 
 import equinox as eqx
@@ -17,15 +18,21 @@ from gfsim.types import Scalar, Theta, Time
 _ROOTS, _PLAIN = np.polynomial.legendre.leggauss(20)
 _NODES = (0.5 + 0.5 * _ROOTS) ** 3
 _WEIGHTS = 1.5 * _PLAIN * (0.5 + 0.5 * _ROOTS) ** 2
+# A step of less than this share of the next tells nothing of it that rounding leaves.
+_TELLING = 0.05
 
 
 class Elapsed(eqx.Module):
-    """Physical time t at the last step's end: log(1 + t), with log dt/dσ and its slope there, and that σ."""
+    """Physical time t at the last step's end: log(1 + t), with log dt/dσ and its slope there, and that σ; the same of
+    the step's start, which was `span` earlier (0 where there is none that the rate is smooth from)."""
 
     clock: Float[Array, ""]
     log_rate: Float[Array, ""]
     slope: Float[Array, ""]
     log1p_time: Float[Array, ""]
+    span: Float[Array, ""]
+    log_rate_before: Float[Array, ""]
+    slope_before: Float[Array, ""]
 
 
 class Separating(eqx.Module):
@@ -49,8 +56,9 @@ class MarginFlow(AbstractFlow):
     For any other network κ = 1 (dσ = 𝓛 dt) up to the first step's end at which every sample has a positive margin, and
     κ = c·ρ/‖g‖ from there on (c·dσ is the length ‖dθ‖ in units of ρ), c such that κ is continuous.
 
-    log t is the sum of ∫exp(log dt/dσ) dσ over the steps, the exponent being a cubic Hermite interpolant: t is good to
-    1e-7 to 1e-6 relative at tolerances of 1e-6 to 1e-9, and longer steps of a higher order make it no better. The
+    log t is the sum of ∫exp(log dt/dσ) dσ over the steps, the exponent being the quintic Hermite interpolant of the
+    step's two ends and its predecessor's start. Beside what θ's own error makes of it, t was good to 3e-6 relative at
+    rtol 1e-6 and to 1e-8 at 1e-8; order 8, from rtol 1e-10 on, takes longer steps, and t is good to 5e-6 there. The
     potential is log 𝓛, whose dissipation is κ‖g‖². Directions are meaningful while rtol·|log 𝓛| is below about 0.05:
     log 𝓛 = −1e6 wants rtol ≤ 5e-8.
 
@@ -76,8 +84,10 @@ class MarginFlow(AbstractFlow):
     def initial_state(self, theta0: Theta) -> Separating:
         norm = jnp.linalg.norm(theta0)
         zero = jnp.zeros_like(norm)
-        start = Separating(theta0 / norm, jnp.log(norm), zero, Elapsed(zero, zero, zero, zero))
-        return self.after_step(zero, start)
+        elapsed = Elapsed(*[zero] * len(dataclasses.fields(Elapsed)))
+        start = self.after_step(zero, Separating(theta0 / norm, jnp.log(norm), zero, elapsed))
+        # There was no step before.
+        return eqx.tree_at(lambda s: s.elapsed.span, start, zero)
 
     def vector_field(self, clock: Time, state: Separating) -> Separating:
         g, kappa = self._pull(state)
@@ -95,13 +105,18 @@ class MarginFlow(AbstractFlow):
 
     def after_step(self, clock: Time, state: Separating) -> Separating:
         """The state with `pace` and `elapsed` brought up to `clock`."""
+        since = state.elapsed
         log_rate, slope = self._rate_and_slope(state)
-        log1p_time = jnp.logaddexp(state.elapsed.log1p_time, _log_increment(state.elapsed, clock, log_rate, slope))
+        log1p_time = jnp.logaddexp(since.log1p_time, _log_increment(since, clock, log_rate, slope))
+        span = clock - since.clock
         if self._degree is None:
             # The rate is continuous at the joint, its slope is not.
+            before = state.pace
             state = eqx.tree_at(lambda s: s.pace, state, self._pace(state))
+            span = jnp.where(state.pace == before, span, 0.0)
             _, slope = self._rate_and_slope(state)
-        return eqx.tree_at(lambda s: s.elapsed, state, Elapsed(clock, log_rate, slope, log1p_time))
+        elapsed = Elapsed(clock, log_rate, slope, log1p_time, span, since.log_rate, since.slope)
+        return eqx.tree_at(lambda s: s.elapsed, state, elapsed)
 
     def parameters(self, state: Separating) -> Theta:
         return jnp.exp(state.log_norm) * state.direction / jnp.linalg.norm(state.direction)
@@ -151,11 +166,46 @@ class MarginFlow(AbstractFlow):
 
 def _log_increment(since: Elapsed, clock: Time, log_rate: Scalar, slope: Scalar) -> Scalar:
     """Logarithm of the physical time since the last step's end; −inf at that end itself."""
-    return _log_integral(clock - since.clock, since.log_rate, since.slope, log_rate, slope)
+    span = clock - since.clock
+    ratio = since.span / jnp.where(span > 0, span, 1.0)
+    # The step before tells what is left of the logarithm of the rate by its cubic, where it is not far shorter.
+    told = (ratio > _TELLING) & (span > 0)
+    before = since.log_rate_before, since.slope_before
+    quartic, quintic = _bends(span, jnp.where(told, ratio, 1.0), *before, since.log_rate, since.slope, log_rate, slope)
+    bends = jnp.where(told, quartic, 0.0), jnp.where(told, quintic, 0.0)
+    return _log_integral(span, since.log_rate, since.slope, log_rate, slope, *bends)
 
 
-def _log_integral(span: Scalar, h0: Scalar, slope0: Scalar, h1: Scalar, slope1: Scalar) -> Scalar:
-    """log ∫₀^span e^{h(x)} dx for the cubic h with the given values and slopes at 0 and at `span`.
+def _cubic(s: Array, h0: Scalar, a: Scalar, h1: Scalar, b: Scalar) -> Array:
+    """h(s) − h1 of the cubic Hermite polynomial h with values h0, h1 and slopes a, b at 0 and 1."""
+    r = 1 - s
+    return (h0 - h1) * r**2 * (1 + 2 * s) + a * s * r**2 - b * s**2 * r
+
+
+def _bends(
+    span: Scalar, ratio: Scalar, h: Scalar, slope: Scalar, h0: Scalar, slope0: Scalar, h1: Scalar, slope1: Scalar
+) -> tuple[Scalar, Scalar]:
+    """A and B, such that the cubic of a step plus s²(1 − s)²(A + Bs) has the value h and the slope of the step's
+    predecessor at s = −`ratio`, too."""
+    at = -ratio
+    value, change = jax.jvp(lambda s: _cubic(s, h0, span * slope0, h1, span * slope1), (at,), (jnp.ones_like(at),))
+    weight, fall = (at * (1 - at)) ** 2, 2 * at * (1 - at) * (1 - 2 * at)
+    there = (h - h1 - value) / weight
+    quintic = (span * slope - change - fall * there) / weight
+    return there + ratio * quintic, quintic
+
+
+def _log_integral(
+    span: Scalar,
+    h0: Scalar,
+    slope0: Scalar,
+    h1: Scalar,
+    slope1: Scalar,
+    quartic: Scalar | float = 0.0,
+    quintic: Scalar | float = 0.0,
+) -> Scalar:
+    """log ∫₀^span e^{h(x)} dx for the cubic h with the given values and slopes at 0 and at `span`, and the bends of
+    `_bends` beside it.
 
     With b = span·slope1 and s = x/span the substitution z = e^{b(s−1)} takes the exponential of the end's tangent out
     of the integrand, so that a step over thousands of e-folds costs no accuracy.
@@ -168,8 +218,7 @@ def _log_integral(span: Scalar, h0: Scalar, slope0: Scalar, h1: Scalar, slope1: 
     z = lowest + (1 - lowest) * nodes
     s = 1 + jnp.log(z) / b
     r = 1 - s
-    # h(s) − h1 as a cubic Hermite polynomial.
-    difference = (h0 - h1) * r**2 * (3 - 2 * r) + a * s * r**2 - span * slope1 * s**2 * r
+    difference = _cubic(s, h0, a, h1, span * slope1) + (s * r) ** 2 * (quartic + quintic * s)
     # In logarithms: before the first step h0 is not set, and e^{h0 − h1} overflows from a start of loss e^710.
     log_average = jax.nn.logsumexp(difference + b * r, b=jnp.asarray(_WEIGHTS))
     return h1 + jnp.log(span) + jnp.log((1 - lowest) / b) + log_average

@@ -17,6 +17,8 @@ from gfsim.types import Array, HessianMatrix, Scalar, Theta
 _COLUMNS = 64
 # Of the ascent, in units of the multiplier's inverse.
 _STEP, _STEPS = 0.5, 500
+# Stationarity, in units of the multiplier, that is rounding; and 1 − cos within which a point is the one nearby.
+_ROUNDED, _BESIDE = 1e-14, 1e-4
 
 
 class CorrelationPoint(NamedTuple):
@@ -48,13 +50,12 @@ def correlation_kkt(problem: Problem, theta: Theta, tolerance: float = 1e-10, re
     Where N > 0, half-unit steps of the ascent u' = ∇N(u)/(L N(u)) − u on the sphere come first, 500 of them. Newton's
     method then solves ∇N(u) = μu, ½(1 − ‖u‖²) = 0 for (u, μ) ∈ R^{P+1}; by Euler's identity μ = L·N(û) at a solution.
     Where the KKT points are not isolated (a network of degree 1, whose mass may be shared among equal neurons) the
-    system is singular and steps are least-squares steps. A dead neuron is no such case for activations of degree p ≥ 2:
-    its block of the matrix is −μI.
+    system is singular; steps of least norm then go to a point nearby, and what is stationary to rounding stays where it
+    is. A dead neuron is no such case for activations of degree p ≥ 2: its block of the matrix is −μI.
 
     A point returned as refined is stationary to `tolerance`·max(1, |μ|), and Newton's method went no further to it than
-    1 − cos = `reach`. At a kink
-    of ∇N — a sample on the edge of a (leaky) ReLU of degree 1 — Newton's method cycles or leaves for a point far away,
-    and the result has `refined=False`.
+    1 − cos = `reach`. At a kink of ∇N — a sample on the edge of a (leaky) ReLU of degree 1 — Newton's method cycles or
+    leaves for a point far away, and the result has `refined=False`.
 
     Cost: dense matrices of size P + 1, so P up to a few thousand.
 
@@ -69,14 +70,8 @@ def correlation_kkt(problem: Problem, theta: Theta, tolerance: float = 1e-10, re
     if not tolerance > 0:
         raise ValueError(f"tolerance must be positive, was {tolerance}")
     above = _ascend(problem, start, degree)
-    u, stationarity = above, np.inf
-    for well_posed in (None, False):
-        u, stationarity = _refine(problem, above, degree, well_posed)
-        if float(stationarity) <= tolerance * max(1.0, abs(degree * float(problem.correlation(u)))):
-            break
+    u, stationarity, refined = _nearest(problem, above, degree, tolerance, reach)
     value = float(problem.correlation(u))
-    stationary = bool(stationarity <= tolerance * max(1.0, degree * abs(value)))
-    refined = stationary and float(0.5 * jnp.sum((u - above) ** 2)) <= reach
     eigenvalues = np.full(problem.size - 1, np.nan)
     if refined:
         eigenvalues = _tangent_eigenvalues(np.asarray(_hessian(problem, u)), np.asarray(u), degree * value)
@@ -84,7 +79,7 @@ def correlation_kkt(problem: Problem, theta: Theta, tolerance: float = 1e-10, re
         direction=u,
         value=value,
         multiplier=degree * value,
-        stationarity=float(stationarity),
+        stationarity=stationarity,
         eigenvalues=eigenvalues,
         decay_rate=-float(eigenvalues[-1]) if eigenvalues.size else np.inf,
         moved=float(0.5 * jnp.sum((u - start) ** 2)),
@@ -127,6 +122,36 @@ def _ascend(problem: Problem, start: Theta, degree: int) -> Theta:
     return jax.lax.scan(step, start, None, length=_STEPS)[0]
 
 
+def _nearest(problem: Problem, above: Theta, degree: int, tolerance: float, reach: float) -> tuple[Theta, float, bool]:
+    """The KKT point next to `above`, its stationarity, and whether it is one and within `reach`."""
+
+    def judged(u: Theta, stationarity: Scalar) -> tuple[float, float]:
+        """Stationarity in units of the multiplier, and 1 − cos to `above`."""
+        size = max(1.0, degree * abs(float(problem.correlation(u))))
+        return float(stationarity) / size, float(0.5 * jnp.sum((u - above) ** 2))
+
+    tried = [(above, _stationarity(problem, above, degree))]
+    if judged(*tried[0])[0] <= _ROUNDED:
+        return above, float(tried[0][1]), True
+    # Where the points are a family, the matrix is singular up to rounding: Newton's method then goes far along them,
+    # and steps of least norm do not. Elsewhere those take as long as many others.
+    for well_posed in (None, False):
+        tried.append(_refine(problem, above, degree, well_posed))
+        size, away = judged(*tried[-1])
+        if size <= tolerance and away <= _BESIDE:
+            break
+    points = [(away, k) for k, one in enumerate(tried) for size, away in [judged(*one)] if size <= tolerance]
+    # The start itself, which is not moved, only where there is no other.
+    near = [k for away, k in sorted(points) if k and away <= reach] + [k for _, k in points if not k]
+    u, stationarity = tried[near[0] if near else -1]
+    return u, float(stationarity), bool(near)
+
+
+@eqx.filter_jit
+def _stationarity(problem: Problem, u: Theta, degree: int) -> Scalar:
+    return jnp.linalg.norm(jax.grad(problem.correlation)(u) - degree * problem.correlation(u) * u)
+
+
 @eqx.filter_jit
 def _refine(problem: Problem, start: Theta, degree: int, well_posed: bool | None) -> tuple[Theta, Scalar]:
     gradient = jax.grad(problem.correlation)
@@ -140,7 +165,7 @@ def _refine(problem: Problem, start: Theta, degree: int, well_posed: bool | None
     u, _ = optx.root_find(residual, solver, unknown, max_steps=30, throw=False).value
     u = u / jnp.linalg.norm(u)
     # A step that broke down leaves NaN, which must not pass for a small residual.
-    stationarity = jnp.linalg.norm(gradient(u) - degree * problem.correlation(u) * u)
+    stationarity = _stationarity(problem, u, degree)
     finite = jnp.isfinite(stationarity)
     return jnp.where(finite, u, start), jnp.where(finite, stationarity, jnp.inf)
 

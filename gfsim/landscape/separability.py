@@ -6,12 +6,16 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from gfsim.landscape.kkt import checked_exponents
 from gfsim.problems.problem import Problem
 from gfsim.types import Scalar, Theta
 
 _STARTS, _ITERATIONS = 8, 300
+# Draws at which outputs that are not nil somewhere are nil all the same only where units are dead: for one unit on one
+# sample, one in two.
+_DRAWS = 256
 
 
 class ConditionalSeparability(NamedTuple):
@@ -31,7 +35,7 @@ class ConditionalSeparability(NamedTuple):
 
 
 def conditional_separability(problem: Problem, exponents: Theta, seed: int = 0) -> ConditionalSeparability:
-    """Looks for a θ with θ_i = 0 wherever λ_i = λmax that separates the data, by descent on log 𝓛 from random starts.
+    """Looks for a θ with θ_i = 0 wherever λ_i = λmax that separates the data, by descent on log 𝓛 from the best of random starts.
 
     The condition is that some κ > 0 exists with ‖θ̂‖_{Λmax} ≥ κ for every separating θ, θ̂ = θ scaled to ‖θ̂‖_Λ = 1.
 
@@ -41,14 +45,15 @@ def conditional_separability(problem: Problem, exponents: Theta, seed: int = 0) 
     """
     own = checked_exponents(problem, exponents, "conditional_separability")
     free = own < own.max()
-    starts = np.random.default_rng(seed).standard_normal((_STARTS, problem.size)) * free
-    outputs = [problem.outputs(jnp.asarray(start)) for start in starts]
-    if not any(np.any(np.asarray(output) != 0) for output in outputs):
+    starts = np.random.default_rng(seed).standard_normal((_DRAWS, problem.size)) * free
+    outputs, losses = (np.asarray(x) for x in _outputs_and_losses(problem, jnp.asarray(starts)))
+    if not np.any(outputs):
         return ConditionalSeparability(True, None, float("nan"), "the network is nil without the Λmax parameters")
     from scipy.optimize import minimize  # heavy
 
     mask, best, witness = jnp.asarray(free.astype(float)), -np.inf, None
-    for start in starts:
+    # From a start with dead units nothing leads on.
+    for start in starts[np.argsort(losses)[:_STARTS]]:
         found = minimize(
             lambda x: tuple(np.asarray(v, float) for v in _value_and_slope(problem, mask, jnp.asarray(x))),
             start,
@@ -66,6 +71,13 @@ def conditional_separability(problem: Problem, exponents: Theta, seed: int = 0) 
     return ConditionalSeparability(
         None, None, best, f"no separation found without the Λmax parameters in {_STARTS} starts"
     )
+
+
+@eqx.filter_jit
+def _outputs_and_losses(
+    problem: Problem, thetas: Float[Array, "draws P"]
+) -> tuple[Float[Array, "draws ..."], Float[Array, " draws"]]:
+    return jax.lax.map(lambda theta: (problem.outputs(theta), problem.log_loss(theta)), thetas)
 
 
 @eqx.filter_jit

@@ -66,18 +66,19 @@ def spectrum(problem: Problem, theta: Theta, k: int | None = None) -> Spectrum:
 def largest_eigenvalue(problem: Problem, theta: Theta) -> Scalar:
     """λ_max(∇²𝓛(θ)) from below: the largest Ritz value of 32 Lanczos steps, fully reorthogonalised.
 
-    An f(problem, θ) for `simulate(..., observe=…)`, with 32 Hessian products a call and memory 32·P where
+    An f(problem, θ) for `simulate(..., observe=…)`, with 33 Hessian products a call and memory 32·P where
     `gf.observables.sharpness` forms the matrix. It starts from the same generic vector at every θ. Exact to rounding
     where P ≤ 32 and the spectrum is simple; otherwise the error falls with the gap below λ_max.
     """
     size = problem.size
     steps = min(_SUBSPACE, size)
     start = _generic(size)
+    scale = _scale(problem, theta, start)
 
     def step(carry: tuple[Array, Array], k: Array) -> tuple[tuple[Array, Array], Array]:
         basis, v = carry
         basis = basis.at[k].set(v)
-        image = problem.hvp(theta, v)
+        image = problem.hvp(theta, v) / scale
         # Twice is enough: one pass loses orthogonality to cancellation.
         rest = _orthogonal(_orthogonal(image, basis), basis)
         norm = jnp.linalg.norm(rest)
@@ -90,7 +91,13 @@ def largest_eigenvalue(problem: Problem, theta: Theta) -> Scalar:
     # Rows left zero by an exhausted iteration would add false eigenvalues 0; they go below all others.
     unused = jnp.sum(basis**2, axis=1) < 0.5
     floor = jnp.where(unused, -1.0 - jnp.sum(jnp.abs(ritz)), 0.0)
-    return jnp.linalg.eigvalsh(0.5 * (ritz + ritz.T) + jnp.diag(floor))[-1]
+    return scale * jnp.linalg.eigvalsh(0.5 * (ritz + ritz.T) + jnp.diag(floor))[-1]
+
+
+def _scale(problem: Problem, theta: Theta, v: Theta) -> Scalar:
+    """The largest entry of ∇²𝓛(θ)v, or one: squares of entries below 1e-154 would underflow."""
+    scale = jnp.max(jnp.abs(problem.hvp(theta, v)))
+    return jnp.where(scale > 0, scale, 1.0)
 
 
 def _generic(size: int) -> Theta:
@@ -128,9 +135,7 @@ def _lanczos(problem: Problem, theta: Theta, count: int, steps: int) -> Spectrum
 def _krylov(problem: Problem, theta: Theta, steps: int) -> tuple[Array, Array, Scalar]:
     """An orthonormal basis as rows, the tridiagonal matrix of ∇²𝓛(θ)/s in it, and s."""
     start = _generic(problem.size)
-    # Squares of entries below 1e-154 would underflow.
-    scale = jnp.max(jnp.abs(problem.hvp(theta, start)))
-    scale = jnp.where(scale > 0, scale, 1.0)
+    scale = _scale(problem, theta, start)
     # matfree mixes its own integers.
     with jax.numpy_dtype_promotion("standard"):
         decomposition = decomp.tridiag_sym(steps, reortho="full", custom_vjp=False)

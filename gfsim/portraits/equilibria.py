@@ -145,11 +145,12 @@ def _on(z: np.ndarray, curves: list[Points]) -> bool:
 
 def _kind(surface: AbstractSurface, z: np.ndarray, speed: float) -> str | None:
     """The type of a zero of the field; None where it is not at rest from all sides, or where a whole region is."""
-    velocities, (here, *beside) = (np.asarray(x) for x in _sides(surface, jnp.asarray(z)))
+    velocities, (here, *beside), slopes = (np.asarray(x) for x in _sides(surface, jnp.asarray(z)))
     # What no rotation changes: on the sphere each is written in a basis of its own.
     sizes = np.array([(np.trace(jacobian), np.linalg.norm(jacobian)) for jacobian in (here, *beside)])
     fastest = np.max(np.linalg.norm(velocities, axis=1))
-    if fastest == 0 or fastest > _ALLOWED * _BESIDE * max(speed, sizes[:, 1].max()):
+    # Both in the drawing's lengths: where its sides differ, a derivative is another there.
+    if fastest == 0 or fastest > _ALLOWED * _BESIDE * max(speed, slopes.max()):
         return None
     jumps = np.ptp(sizes, axis=0).max() > _JUMP * max(speed, np.abs(sizes).max())
     still = [
@@ -189,10 +190,19 @@ def _zeros(surface: AbstractSurface, starts: Array) -> tuple[Array, Array, Array
 
 
 @eqx.filter_jit
-def _sides(surface: AbstractSurface, z: Point) -> tuple[Float[Array, "sides m"], Float[Array, "sides P P"]]:
-    """Velocity and its derivative at the point and on eight sides of it."""
-    beside = _BESIDE * jnp.concatenate([jnp.zeros((1, z.size)), _AROUND @ surface.tangents(z)])
-    return jax.lax.map(lambda offset: (surface.velocity(z + offset), surface.jacobian(z + offset)), beside)
+def _sides(
+    surface: AbstractSurface, z: Point
+) -> tuple[Float[Array, "sides m"], Float[Array, "sides P P"], Float[Array, " sides"]]:
+    """At the point and on eight sides of it: the velocity, the derivative of the full one, and how large the velocity's
+    own derivative within the surface is."""
+    basis = surface.tangents(z)
+    beside = _BESIDE * jnp.concatenate([jnp.zeros((1, z.size)), _AROUND @ basis])
+
+    def at(z: Point) -> tuple[Point, Array, Array]:
+        slope = jnp.linalg.norm(basis @ jax.jacfwd(surface.velocity)(z) @ basis.T)
+        return surface.velocity(z), surface.jacobian(z), slope
+
+    return jax.lax.map(lambda offset: at(z + offset), beside)
 
 
 def _eigenvectors(surface: AbstractSurface, z: np.ndarray, speed: float) -> tuple[np.ndarray, np.ndarray]:

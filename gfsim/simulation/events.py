@@ -131,7 +131,7 @@ def separated() -> AbstractEvent:
 
 
 def sharpness_reaches(s: float) -> AbstractEvent:
-    """λ_max(∇²L(θ)) ≥ s, s > 0; 32 Hessian products a step. Gradient descent is at its edge at s = 2/η."""
+    """λ_max(∇²L(θ)) ≥ s, s > 0; 33 Hessian products a step. Gradient descent is at its edge at s = 2/η."""
     return _SharpnessReaches(Outcome.sharpness_reaches, _positive("s", s))
 
 

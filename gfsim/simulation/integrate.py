@@ -252,10 +252,11 @@ def explodes(fixed: tuple[AbstractFlow, Any, Any], paused: Paused) -> Bool[Array
 
 class Orders(NamedTuple):
     """How far a call of `advance` takes each motion: at most `budget` attempts, or `to_spare` more where fewer steps of
-    the last one's size are left than that."""
+    the last one's size are left than that; and never past `max_steps` in all."""
 
     budget: int
     to_spare: int
+    max_steps: int
 
 
 def alone(function: Callable) -> Callable:
@@ -273,7 +274,7 @@ def advance(
     paused: Paused,
     kept: Kept | None,
     given_times: Float[Array, " slots"] | None,
-    orders: Int[Array, "2"],
+    orders: Int[Array, "3"],
     queue: Int[Array, "waves lanes"] | None = None,
 ) -> tuple[Paused, Kept | None]:
     """Attempted steps of every running member, keeping states at the times given, or all accepted ones for None; none
@@ -286,7 +287,7 @@ def advance(
     state.
     """
     flow, solver, events = fixed
-    budget, to_spare = Orders(*orders)
+    budget, to_spare, max_steps = Orders(*orders)
     steps = jnp.asarray(to_spare, float)
     every_step = given_times is None
     times = jnp.array([jnp.inf]) if given_times is None else given_times
@@ -302,7 +303,8 @@ def advance(
         allowed = budget + jnp.where(near, to_spare, 0)
         # Slots are counted from the run's start for given times, and from this call's start for every step.
         room = motion.saved - lanes.saved < capacity if every_step else True
-        return (motion.halt == RUNNING) & room & (lanes.attempts < allowed)
+        left = motion.accepted + motion.rejected < max_steps
+        return (motion.halt == RUNNING) & left & room & (lanes.attempts < allowed)
 
     def write(kept: Kept, rows: Array, slot: Array, clock: Array, y: Carried, wanted: Array) -> Kept:
         # Out-of-range slots are dropped: no member is copied for the sake of another.

@@ -1,5 +1,6 @@
 """A run in progress: which solver steps, what is kept, how it ends."""
 
+import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -75,6 +76,7 @@ class Run:
         repeating: Sequence[tuple[float, str]] = (),
     ):
         """`repeating` names the solvers of an earlier run and the clock from which it used each."""
+        self._max_steps = sys.maxsize
         self.dynamics = flow
         self.events = events
         self.ensemble = theta0.ndim == 2
@@ -166,29 +168,33 @@ class Run:
         """Advance until every member has ended, from the checkpoint where there is one."""
         # An ensemble's calls are as long as its work says: with whom a member is stepped is the same after a resume.
         self._taken, chunk = 0, LONGEST_CHUNK if self.ensemble else 64
+        self._max_steps = max_steps
         self._mark = self._marks()
         self._resume(checkpoint)
-        while self._running().any() and self._taken < max_steps:
-            look_at = self._chooser.next_look if self._chooser else max_steps
-            budget = min(chunk, max_steps - self._taken, max(1, look_at - self._taken))
+        while self._running().any():
+            budget = chunk
+            if self._times is None:
+                # With what it may have to spare a call fills no more than its slots.
+                budget = min(budget, EVERY_STEP_SLOTS - WORTHWHILE)
+            if self._chooser:
+                budget = min(budget, max(1, self._chooser.next_look - self._taken))
             if self._planned:
                 budget = min(budget, OFTEN)
             if self.ensemble:
                 budget = min(budget, self._attempts_of_call(), NARROW_EVERY - self._taken % NARROW_EVERY)
             # Near its end a run is not looked at: no change would be repaid. Where a call ends for another reason than
             # a look, it ends after as many attempts as it is given, whatever the machine's pace made of them.
-            to_spare = 0
-            if self._chooser and self._chooser.settled and budget == look_at - self._taken:
-                to_spare = min(WORTHWHILE, max_steps - self._taken - budget)
-            began, begun = time.perf_counter(), self._taken
+            look = self._chooser and self._chooser.settled and budget == self._chooser.next_look - self._taken
+            began = time.perf_counter()
             before = self._attempts()
-            self._advance(budget, to_spare)
-            self._taken += int(np.max(self._attempts() - before, initial=1))
+            self._advance(budget, WORTHWHILE if look else 0)
+            # Those that are near their ends may have made more, which are not the others' own.
+            self._taken += min(budget, int(np.max(self._attempts() - before, initial=1)))
             # Chunks of about a fifth of a second keep the meter alive without costing throughput.
             if time.perf_counter() - began < 0.2:
                 chunk = min(2 * chunk, LONGEST_CHUNK)
             running = self._running()
-            if self._shares and self._taken // NARROW_EVERY > begun // NARROW_EVERY:
+            if self._shares and self._taken % NARROW_EVERY == 0:
                 self._shares.narrow(running)
             meter.show(float(np.min(self._number("clock"))), self._taken)
             if self._chooser and self._taken >= self._chooser.next_look and running.any():
@@ -253,10 +259,10 @@ class Run:
         return np.asarray(self._number("accepted") + self._number("rejected"))
 
     def _running(self) -> np.ndarray:
-        return np.asarray(self._number("halt") == integrate.RUNNING)
+        return np.asarray((self._number("halt") == integrate.RUNNING) & (self._attempts() < self._max_steps))
 
     def _advance(self, budget: int, to_spare: int = 0) -> None:
-        how = (self._times, np.array(integrate.Orders(budget, to_spare)))
+        how = (self._times, np.array(integrate.Orders(budget, to_spare, self._max_steps)))
         before = np.array(self._number("saved"))
         if self._shares is None:
             self.motion, self._kept[0] = integrate.advance(self._fixed, self.motion, self._kept[0], *how)
@@ -284,9 +290,7 @@ class Run:
     def _attempts_of_call(self) -> int:
         data = getattr(self.dynamics.problem.objective, "data", None)
         work = self.dynamics.problem.size * (1 if data is None else data.n)
-        # No member may run out of slots: its attempts are counted as those of all.
-        most = EVERY_STEP_SLOTS if self._times is None else LONGEST_CHUNK
-        return min(most, max(1, WORK_OF_CALL // (max(work, LEAST_WORK) * int(np.sum(self._running())))))
+        return max(1, WORK_OF_CALL // (max(work, LEAST_WORK) * int(np.sum(self._running()))))
 
     # The choice of solver.
 

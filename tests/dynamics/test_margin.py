@@ -60,12 +60,24 @@ def test_same_path_and_time_as_gradient_flow(name):
     other = gf.simulate(gf.MarginFlow(p), p.theta, 1e12, until=stop, save=gf.log_spaced(1e-2, 10.0, 8), rtol=1e-9)
     assert other.outcome == plain.outcome == "event:log_loss_below"
     assert np.linalg.norm(unit(plain.theta[-1]) - unit(other.theta[-1])) < 1e-7
-    assert float(other.log_t[-1]) == pytest.approx(float(plain.log_t[-1]), abs=2e-5)
+    assert float(other.log_t[-1]) == pytest.approx(float(plain.log_t[-1]), abs=1e-6)
     assert other.stats["energy_residual"] < 1e-6
     # Rows inside a step have their own time.
     times = np.exp(np.asarray(other.log_t))
     rows = gf.simulate(gf.GradientFlow(p), p.theta, float(times[-1]), save=SaveAt(times), rtol=1e-9)
     np.testing.assert_allclose(rows.theta, other.theta, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("rtol", "within"), [(1e-6, 6e-6), (1e-8, 6e-8), (1e-10, 1e-5)])
+def test_time_of_steps_that_nothing_else_limits(rtol, within):
+    """q = aw with a = w: log ρ is linear in σ, and t = ∫ e^q/2q dq from q = 1/4."""
+    network = gf.networks.TwoLayer(1, 1, gf.networks.Identity(), key=jax.random.key(0))
+    p = gf.Problem(network, gf.Dataset(np.ones((1, 1)), np.ones(1)), gf.losses.Exponential())
+    run = gf.simulate(gf.MarginFlow(p), np.array([0.5, 0.5]), 2.5, save=gf.linear_spaced(0.5, 2.5, 9), rtol=rtol)
+    q = np.prod(np.asarray(run.theta), axis=1)
+    np.testing.assert_allclose(q, 0.25 * np.exp(2 * run.t), rtol=1e-4 * rtol**0.5 + 1e-9)
+    exact = [quad(lambda z: np.exp(z) / (2 * z), 0.25, end, epsrel=1e-12, limit=500, points=[end - 1])[0] for end in q]
+    np.testing.assert_allclose(run.log_t, np.log(exact), rtol=0, atol=within)
 
 
 @pytest.mark.parametrize(

@@ -134,3 +134,23 @@ def test_needs_a_homogeneous_network():
         correlation_kkt(one_sample(network), jnp.ones(2))
     with pytest.raises(ValueError, match=r"degree at least 3, problem.degree was 2"):
         time_to_blow_up(two_layer(1, p=1), jnp.ones(2))
+
+
+@pytest.mark.parametrize("k", range(4))
+def test_what_is_a_kkt_point_already_stays_in_its_family(k):
+    """N = s·(Wᵀb) of a linear network is largest, |s|/2, at W = b mᵀ, m = s/|s|, for every b."""
+    random = np.random.default_rng(1)
+    inputs, labels = random.standard_normal((6, 2)), np.sign(random.standard_normal(6))
+    network = gf.networks.DeepLinear([2, 5, 1], key=jax.random.key(0))
+    problem = gf.Problem(network, gf.Dataset(inputs, labels), gf.losses.Square("sum"))
+    s = labels @ inputs
+    b = np.random.default_rng(k).standard_normal(5)
+    b /= np.linalg.norm(b)
+    u = jnp.asarray(np.concatenate([np.outer(b, s / np.linalg.norm(s)).ravel(), b]) / np.sqrt(2))
+    for off in (0.0, 1e-6):
+        point = correlation_kkt(problem, u * (1 + off * np.sin(np.arange(problem.size))))
+        assert point.refined
+        assert point.moved < 10 * off**2 + 1e-15
+        assert point.stationarity < 1e-13
+        np.testing.assert_allclose(point.value, np.linalg.norm(s) / 2, rtol=1e-12)
+        np.testing.assert_allclose(point.decay_rate, 0, atol=1e-12)

@@ -91,3 +91,12 @@ def test_refusals():
     p = gf.Problem(network, DATA, gf.losses.Exponential())
     with pytest.raises(ValueError, match=r"^kkt_residual needs a homogeneous network or exp.*was None"):
         landscape.kkt_residual(p, p.theta)
+
+
+def test_a_network_whose_units_are_dead_at_a_few_draws_is_not_nil():
+    """(w, a, b₁, b₂) = (1, 1, 1, 0) has the margin 2; this seed's first eight draws have dead units."""
+    network = gf.networks.FeedForward([1, 1, 1], gf.networks.ReLUPower(1), key=jax.random.key(0), bias=True)
+    problem = gf.Problem(network, gf.Dataset(np.ones((1, 1)), np.ones(1)), gf.losses.Exponential())
+    found = gf.landscape.conditional_separability(problem, gf.networks.exponents(network), seed=157)
+    assert found.holds is False
+    assert float(problem.margins(found.witness)[0]) > 0

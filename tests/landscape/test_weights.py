@@ -50,3 +50,12 @@ def test_largest_eigenvalue_on_the_digits():
     problem = gf.Problem(network, gf.data.digits((3, 5)), gf.losses.Logistic())
     exact = jnp.linalg.eigvalsh(problem.hessian(problem.theta))[-1]
     np.testing.assert_allclose(largest_eigenvalue(problem, problem.theta), exact, rtol=1e-9)
+
+
+@pytest.mark.parametrize("log_loss", [-288, -450, -648])
+def test_largest_eigenvalue_of_a_hessian_whose_squares_underflow(log_loss):
+    network = gf.networks.DeepLinear([2, 2, 1], key=jax.random.key(0))
+    problem = gf.Problem(network, gf.Dataset(np.array([[1.0, 0], [0.5, 1]]), np.ones(2)), gf.losses.Exponential())
+    theta = np.sqrt(-log_loss / 2) * jnp.array([1.0, 0.5, 1.0, 0.5, 1.0, 1.0])
+    exact = np.linalg.eigvalsh(np.asarray(problem.hessian(theta)))[-1]
+    np.testing.assert_allclose(largest_eigenvalue(problem, theta), exact, rtol=1e-9)

@@ -156,3 +156,18 @@ def test_a_field_of_whole_numbers_is_one_of_floats():
     assert found.velocity.dtype == np.float64
     for line in split(found.streamlines):
         assert np.ptp(line[:, 1]) < 1e-12
+
+
+@pytest.mark.parametrize("aspect", [1.0, 20.0, 1000.0])
+def test_no_saddle_is_lost_in_a_window_of_unequal_sides(aspect):
+    found = descent_of(Partial(stretched_waves, aspect=aspect), x=(-0.5, 7.0), y=(-0.5 * aspect, 7.0 * aspect))
+    assert sorted(found.kind) == ["maximum"] * 2 + ["minimum"] * 2 + ["saddle"] * 9
+    for place, kind in zip(np.asarray(found.points), found.kind, strict=True):
+        # Zeros of sin·sin, and of cos·cos.
+        lattice = place / [1.0, aspect] / (np.pi / 2)
+        np.testing.assert_allclose(lattice, lattice.round(), atol=1e-6)
+        assert set(lattice.round() % 2) == ({0.0} if kind == "saddle" else {1.0})
+
+
+def stretched_waves(x, aspect):
+    return jnp.sin(x[0]) * jnp.sin(x[1] / aspect)

@@ -1,5 +1,7 @@
 """The stiffness that the choice of a solver sees."""
 
+import itertools
+
 import diffrax as dfx
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 
 import gfsim as gf
 from gfsim.simulation import choice
+from gfsim.simulation import run as run_module
 from gfsim.simulation.run import SUSPECT, Run
 from gfsim.simulation.step_control import Tolerance
 from gfsim.solvers import real_stability_limit
@@ -67,3 +70,18 @@ def test_who_is_near_the_end_is_not_looked_at(members, monkeypatch):
     attempts = (run.stats["steps"] + run.stats["rejected"]) / max(1, len(starts) if members else 1)
     assert attempts > FIRST_LOOK
     assert looks == []
+
+
+@pytest.mark.parametrize("row", [600, 640, 1062])
+def test_every_step_is_looked_at_alike_at_any_pace(row, monkeypatch):
+    """Whatever the calls' lengths, and however few attempts are left after a look."""
+    problem = gf.Problem.from_loss(lambda x: jnp.abs(x[0]) ** 3 / 3 + 5e5 * (x[1] - x[0]) ** 2, jnp.zeros(2))
+    flow, start = gf.GradientFlow(problem), jnp.ones(2)
+    options = {"rtol": 1e-12, "save": gf.every_step()}
+    end = float(gf.simulate(flow, start, 1e6, **options).t[row])
+    fast = gf.simulate(flow, start, end, **options)
+    seconds = itertools.count()
+    monkeypatch.setattr(run_module.time, "perf_counter", lambda: float(next(seconds)))
+    slow = gf.simulate(flow, start, end, **options)
+    np.testing.assert_array_equal(slow.theta, fast.theta)
+    assert {**slow.stats, "seconds": 0} == {**fast.stats, "seconds": 0}

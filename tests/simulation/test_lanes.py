@@ -315,3 +315,20 @@ def test_members_whose_steps_factorise_matrices_are_stepped_alone(narrow, widths
     single = gf.simulate(gf.GradientFlow(problem), starts[4], 0.1, **options)
     # The tolerance of implicit solvers is that of the smallest member.
     np.testing.assert_allclose(run.theta[4, -1], single.theta[-1], rtol=5e-6)
+
+
+@pytest.mark.parametrize("solver", [None, dfx.Tsit5()])
+@pytest.mark.parametrize("max_steps", [1, 22, 63, 100])
+def test_a_step_budget_ends_a_member_where_it_ends_it_alone(max_steps, solver):
+    """Some end by an event within it, some are near their end at a look, some are not."""
+    problem = gf.Problem.from_loss(lambda x: 0.25 * jnp.sum(x**4), jnp.zeros(1))
+    flow, starts = gf.GradientFlow(problem), np.geomspace(0.3, 1e6, 12)[:4, None]
+    options = {
+        "rtol": 1e-8, "save": gf.every_step(), "max_steps": max_steps, "solver": solver,
+        "until": gf.events.loss_below(1e-3),
+    }  # fmt: skip
+    together = gf.simulate(flow, starts, 1.0, **options)
+    alone = [gf.simulate(flow, start, 1.0, **options) for start in starts]
+    assert together.outcome == tuple(one.outcome for one in alone)
+    assert np.sum(together.valid, axis=1).tolist() == [one.t.size for one in alone]
+    assert together.stats["steps"] == sum(one.stats["steps"] for one in alone)
