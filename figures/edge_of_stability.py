@@ -31,8 +31,9 @@ def figure(record: xarray.Dataset, venue: str) -> Figure:
         axes[1, 0].set_ylabel("sharpness · η/2")
         axes[2, 0].set_ylabel("distance to\ngradient descent")
         fig.supxlabel("steps past the edge", size=7)
+        axes[0, 0].plot([], [], color=COLOURS["theory"], lw=0.5, ls=":", label="the edge, 2/η")
         handles: Any = axes[0, 0].get_legend_handles_labels()
-        fig.legend(*handles, loc="outside upper center", ncols=4, columnspacing=1.2, handletextpad=0.4)
+        fig.legend(*handles, loc="outside upper center", ncols=5, columnspacing=1.2, handletextpad=0.4)
     return fig
 
 

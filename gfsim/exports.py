@@ -1,7 +1,7 @@
 """Names of a package that are loaded when they are first used [PEP 562]."""
 
 import ast
-import importlib
+import importlib.util
 import sys
 from collections.abc import Callable
 
@@ -9,18 +9,19 @@ from collections.abc import Callable
 def exports(package: str) -> tuple[Callable[[str], object], Callable[[], list[str]], list[str]]:
     """`__getattr__`, `__dir__` and `__all__` of the package that is being imported.
 
-    Its names are those imported in its `if TYPE_CHECKING:` block: type checkers and this function share one list.
+    Its names are those imported in its `if TYPE_CHECKING:` block: type checkers and this function share one list. Its
+    own modules are loaded by their names, too.
     """
     module_of = modules_of(package)
     own = [name for name in ("__version__",) if hasattr(sys.modules[package], name)]
     names = own + sorted(module_of)
 
     def load(name: str) -> object:
-        if name not in module_of:
-            raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        module = module_of[name]
+        module = module_of.get(name, package)
         if module == package:
-            value = importlib.import_module(f"{module}.{name}")
+            if importlib.util.find_spec(f"{package}.{name}") is None:
+                raise AttributeError(f"module {package!r} has no attribute {name!r}")
+            value = importlib.import_module(f"{package}.{name}")
         else:
             value = getattr(importlib.import_module(module), name)
         setattr(sys.modules[package], name, value)

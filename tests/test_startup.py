@@ -77,6 +77,14 @@ def test_no_name_loaded_late_is_that_of_a_module(package):
     assert clashes == []
 
 
+@pytest.mark.parametrize("package", ["gfsim", "gfsim.portraits", "gfsim.verification"])
+def test_modules_are_loaded_by_their_names(package):
+    folder = Path(importlib.import_module(package).__file__).parent
+    names = sorted(file.stem for file in folder.glob("*.py") if not file.stem.startswith("_"))
+    statement = f"import {package}; {'; '.join(f'{package}.{name}' for name in names)}"
+    subprocess.run([sys.executable, "-c", statement], check=True)
+
+
 def test_unknown_names_are_refused():
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         gfsim.nonsense

@@ -1,7 +1,6 @@
 """The flow whose time-η map is a step of gradient descent, to any order in η."""
 
 from collections.abc import Callable
-from numbers import Integral
 from typing import Literal
 
 import equinox as eqx
@@ -14,6 +13,8 @@ from gfsim.dynamics.base import AbstractFlow
 from gfsim.dynamics.descent import positive_step
 from gfsim.problems.problem import Problem, checked_problem
 from gfsim.types import Scalar, Theta, Time
+
+HIGHEST_ORDER = 8
 
 
 class ModifiedFlow(AbstractFlow):
@@ -35,8 +36,9 @@ class ModifiedFlow(AbstractFlow):
 
     The potential is L, whose decay −⟨g, θ'⟩ need not be positive.
 
-    Raises ValueError or TypeError for a `step_size` that is not positive and finite, an order that is neither a
-    non-negative integer nor "quadratic", and a `batch_size` that is not in 1 … n or comes with another order.
+    Raises ValueError or TypeError for a `step_size` that is not positive and finite, an order that is neither an
+    integer from 0 to 8 nor "quadratic", and a `batch_size` that is not in 1 … n or comes with another order. To compile
+    an order takes up to twice as long as the one before, at 8 about a minute.
 
     Source: Hairer, Lubich & Wanner, Geometric Numerical Integration, IX.1; Barrett & Dherin, arXiv 2009.11162 (order
     1); Smith et al., arXiv 2101.12176 (batches).
@@ -56,8 +58,8 @@ class ModifiedFlow(AbstractFlow):
         batch_size: int | None = None,
     ):
         checked_problem(problem)
-        if order != "quadratic" and (isinstance(order, bool) or not isinstance(order, Integral) or order < 0):
-            raise ValueError(f'order must be an integer of at least 0 or "quadratic", was {order!r}')
+        if order != "quadratic" and (isinstance(order, bool | float) or order not in range(HIGHEST_ORDER + 1)):
+            raise ValueError(f'order must be an integer from 0 to {HIGHEST_ORDER} or "quadratic", was {order!r}')
         if batch_size is not None:
             if order != 1:
                 raise ValueError(f"batch_size needs order 1, order was {order!r}")

@@ -10,7 +10,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike
 
-from gfsim.plotting.style import COLOURS, current_axes
+from gfsim.checks import real_number
+from gfsim.plotting.style import COLOURS, current_axes, lined, numbers
 
 
 def power_law(
@@ -27,15 +28,14 @@ def power_law(
     Without a prefactor the line has the predicted exponent alone and goes through the points' mean. `marks` are
     matplotlib's properties of the points. Returns the artists of points and line.
 
-    Raises ValueError unless x and y are positive, finite and of one shape (n,).
+    Raises TypeError or ValueError unless x and y are positive, finite and of one shape (n,), the exponent a finite
+    number and the prefactor a positive one.
     """
-    x, y = _positive_pairs(x, y)
+    x, y, exponent, prefactor = _checked_law(x, y, exponent, prefactor)
     ax = current_axes(ax)
-    if prefactor is None:
-        prefactor = _through_mean(x, y, exponent)
     ends = np.array([x.min() / 1.3, x.max() * 1.3])
     (line,) = ax.loglog(ends, prefactor * ends**exponent, color=COLOURS["theory"], lw=0.7, zorder=1)
-    (points,) = ax.loglog(x, y, **{"ls": "", "marker": "o", "ms": 3.5, "zorder": 2, **marks})
+    (points,) = ax.loglog(x, y, **lined(marks, linestyle="", marker="o", markersize=3.5, zorder=2))
     return points, line
 
 
@@ -52,15 +52,13 @@ def residuals(
 
     Returns the artist of the points; x is logarithmic, and a line marks zero.
 
-    Raises ValueError where `power_law` does.
+    Raises TypeError and ValueError where `power_law` does.
     """
-    x, y = _positive_pairs(x, y)
+    x, y, exponent, prefactor = _checked_law(x, y, exponent, prefactor)
     ax = current_axes(ax)
-    if prefactor is None:
-        prefactor = _through_mean(x, y, exponent)
     ax.axhline(0, color=COLOURS["theory"], lw=0.7, zorder=1)
     percent = 100 * (y / (prefactor * x**exponent) - 1)
-    (points,) = ax.semilogx(x, percent, **{"ls": "", "marker": "o", "ms": 2.5, "zorder": 2, **marks})
+    (points,) = ax.semilogx(x, percent, **lined(marks, linestyle="", marker="o", markersize=2.5, zorder=2))
     return points
 
 
@@ -69,14 +67,17 @@ def weight_images(weights: ArrayLike, limit: float | int, *, ax: Axes | None = N
 
     `weights` has shape (images, side²). Returns the images.
 
-    Raises ValueError for weights of another shape or a limit that is not positive.
+    Raises TypeError or ValueError for weights of another shape or that are not finite, and a limit that is not positive
+    and finite.
     """
-    weights = np.asarray(weights, float)
+    weights = numbers("weights", weights)
     side = math.isqrt(weights.shape[-1]) if weights.ndim == 2 else 0
     if weights.shape[1:] != (side**2,) or not weights.size:
         raise ValueError(f"weights must have shape (images, side²), was {weights.shape}")
-    if not limit > 0:
-        raise ValueError(f"limit must be positive, was {limit}")
+    if not np.all(np.isfinite(weights)):
+        raise ValueError("weights must be finite, held NaN or infinity")
+    if not 0 < real_number("limit", limit) < np.inf:
+        raise ValueError(f"limit must be positive and finite, was {limit}")
     ax = current_axes(ax)
     images, apart = [], 1.5
     for k, row in enumerate(weights):
@@ -88,15 +89,22 @@ def weight_images(weights: ArrayLike, limit: float | int, *, ax: Axes | None = N
     return images
 
 
-def _positive_pairs(x: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    x, y = np.asarray(x, float), np.asarray(y, float)
+def _checked_law(
+    x: ArrayLike, y: ArrayLike, exponent: float | int, prefactor: float | None
+) -> tuple[np.ndarray, np.ndarray, float, float]:
+    """The same as arrays and numbers, with the prefactor of the line through the mean where none is given."""
+    x, y = numbers("x", x), numbers("y", y)
     if x.ndim != 1 or x.size == 0 or x.shape != y.shape:
         raise ValueError(f"x and y must be 1-d, not empty and of equal length, had shapes {x.shape}, {y.shape}")
     for name, values in (("x", x), ("y", y)):
         if not np.all((values > 0) & np.isfinite(values)):
             raise ValueError(f"{name} of a power law must be positive and finite, held {values.min():g}")
-    return x, y
-
-
-def _through_mean(x: np.ndarray, y: np.ndarray, exponent: float | int) -> float:
-    return float(np.exp(np.mean(np.log(y) - exponent * np.log(x))))
+    exponent = real_number("exponent", exponent)
+    if not np.isfinite(exponent):
+        raise ValueError(f"exponent must be finite, was {exponent}")
+    if prefactor is None:
+        return x, y, exponent, float(np.exp(np.mean(np.log(y) - exponent * np.log(x))))
+    prefactor = real_number("prefactor", prefactor)
+    if not 0 < prefactor < np.inf:
+        raise ValueError(f"prefactor must be positive and finite, was {prefactor}")
+    return x, y, exponent, prefactor

@@ -1,8 +1,10 @@
 """Powers of ten on logarithmic axes as plain text."""
 
+import functools
 import re
 
 from matplotlib.axis import Axis
+from matplotlib.font_manager import findfont, get_font
 from matplotlib.ticker import Formatter, LogFormatterMathtext
 from numpy.typing import ArrayLike
 
@@ -23,16 +25,27 @@ class Decades(Formatter):
         self._formatter.set_locs(locs)
 
     def __call__(self, x: float, pos: int | None = None) -> str:
-        label = self._formatter(x, pos).removeprefix(r"$\mathdefault{").removesuffix("}$")
-        plain = re.sub(r"\^\{(.*)\}", lambda power: power[1].translate(_RAISED), label)
-        return plain.replace(r"\times", "×").replace("-", "−")
+        label = self._formatter(x, pos)
+        whole = re.fullmatch(r"\$\\mathdefault\{([^^]*)(?:\^\{(-?\d+)\})?\}\$", label)
+        # Of other powers, such as 10^0.3, there are no raised digits.
+        if whole is None:
+            return label
+        base, power = whole.groups(default="")
+        return base.replace(r"\times", "×").replace("-", "−") + power.translate(_RAISED)
 
 
 def plain_decades(axis: Axis) -> None:
-    """Labels matplotlib's own powers of ten by `Decades`, except where TeX sets the text."""
-    if axis.label.get_usetex():
+    """Labels matplotlib's own powers of ten by `Decades`, except where TeX sets the text or the font lacks a digit."""
+    if axis.label.get_usetex() or not _has_raised_digits(findfont(axis.label.get_fontproperties())):
         return
     if isinstance(formatter := axis.get_major_formatter(), LogFormatterMathtext):
         axis.set_major_formatter(Decades(formatter))
     if isinstance(formatter := axis.get_minor_formatter(), LogFormatterMathtext):
         axis.set_minor_formatter(Decades(formatter))
+
+
+@functools.cache
+def _has_raised_digits(font: str) -> bool:
+    """Whether the font file has a glyph for each of them."""
+    characters = get_font(font).get_charmap()
+    return all(code in characters for code in _RAISED.values())

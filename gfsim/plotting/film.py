@@ -10,10 +10,12 @@ from matplotlib.animation import FuncAnimation
 from matplotlib.figure import Figure
 from matplotlib.image import BboxImage
 
+from gfsim.checks import positive_integer
 from gfsim.plotting.series import Plane, Series, unfold
 from gfsim.plotting.style import COLOURS, style
 
 _CURVES = 3
+MOST_FRAMES = 2000
 _PALETTE = [COLOURS[name] for name in ("flow", "gradient descent", "modified", "central", "other", "correlation flow")]
 
 
@@ -23,7 +25,8 @@ def film(record: xarray.Dataset, clock: str | None = None, frames: int = 120) ->
     `clock` is a dimension of the record, by default the one that most curves and planes have. Save the result with
     `film(record).save("film.gif", writer="pillow")`. `gfsim.plotting.series` says what is read as a clock.
 
-    Raises ValueError where the record has no clock, or not this one, or for fewer than two frames.
+    Raises ValueError where the record has no clock, or not this one, or for fewer than two frames or more than
+    2,000, which a GIF would hold in memory all at once.
     """
     series, planes = unfold(record)
     clocks = [panel.clock for panel in (*planes, *series)]
@@ -32,8 +35,8 @@ def film(record: xarray.Dataset, clock: str | None = None, frames: int = 120) ->
     clock = max(dict.fromkeys(clocks), key=clocks.count) if clock is None else clock
     if clock not in clocks:
         raise ValueError(f"clock must be one of {', '.join(dict.fromkeys(clocks))}, was {clock!r}")
-    if frames < 2:
-        raise ValueError(f"frames must be at least 2, was {frames}")
+    if not 2 <= positive_integer("frames", frames) <= MOST_FRAMES:
+        raise ValueError(f"frames must be at least 2 and at most {MOST_FRAMES}, was {frames}")
     panels = [p for p in planes if p.clock == clock][:1] + [s for s in series if s.clock == clock][:_CURVES]
     with style("beamer"):
         figure, axes = plt.subplots(1, len(panels), squeeze=False, figsize=(2.4 * len(panels), 2.2), dpi=150)

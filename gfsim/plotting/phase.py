@@ -1,7 +1,7 @@
 """Phase portraits of the plane."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,10 +9,8 @@ from matplotlib.colors import to_rgba
 from matplotlib.patheffects import withStroke
 from numpy.typing import ArrayLike
 
-from gfsim.plotting.style import COLOURS, current_axes, rows_of
-
-if TYPE_CHECKING:
-    from gfsim.portraits import Portrait
+from gfsim.plotting.style import COLOURS, current_axes, lined, numbers, rows_of
+from gfsim.portraits import Portrait
 
 Background = Literal["level", "speed", "outside", "basin", "none"]
 # A minimum is a place to stay, a maximum a hole, a saddle a crossing.
@@ -30,7 +28,7 @@ _BASIN_COLOURS = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#0072B2", "#D55E0
 
 
 def phase_portrait(
-    field: "Portrait | Any",
+    field: Portrait | Any,
     x: tuple[float | int, float | int] | None = None,
     y: tuple[float | int, float | int] | None = None,
     *,
@@ -60,8 +58,6 @@ def phase_portrait(
     Raises ValueError for a portrait of the sphere, for ranges and options that a computed portrait leaves no room for,
     for ranges left out where one is to be computed, and for an unknown background.
     """
-    from gfsim.portraits import Portrait
-
     if not isinstance(field, Portrait):
         if x is None or y is None:
             raise ValueError("x, y must be given as ranges where field is not a Portrait, were left out")
@@ -104,7 +100,7 @@ def phase_portrait(
     return artists
 
 
-def background_values(portrait: "Portrait", background: Background | None) -> tuple[np.ndarray | None, dict[str, Any]]:
+def background_values(portrait: Portrait, background: Background | None) -> tuple[np.ndarray | None, dict[str, Any]]:
     """What the background shows, and matplotlib's colours for it."""
     if background not in (None, "level", "speed", "outside", "basin", "none"):
         raise ValueError(f"background must be level, speed, outside, basin or none, was {background!r}")
@@ -130,13 +126,15 @@ def background_values(portrait: "Portrait", background: Background | None) -> tu
     return values, {"cmap": "Greys", "alpha": 0.45, "vmax": float(np.nanquantile(values, 0.9))}
 
 
-def basin_palette(portrait: "Portrait") -> dict[int, str]:
-    """The colour of every basin that the portrait's grid meets, by its label."""
+def basin_palette(portrait: Portrait) -> dict[int, str]:
+    """The colour of every basin that the portrait's grid meets, by its label. Raises TypeError for no portrait."""
+    if not isinstance(portrait, Portrait):
+        raise TypeError(f"portrait must be a gfsim.portraits.Portrait, was {type(portrait).__name__}")
     labels = np.unique(portrait.basin[portrait.basin >= 0])
     return {int(label): _BASIN_COLOURS[k % len(_BASIN_COLOURS)] for k, label in enumerate(labels)}
 
 
-def _basin_colours(portrait: "Portrait") -> np.ndarray:
+def _basin_colours(portrait: Portrait) -> np.ndarray:
     """The colour (…, 4) of every grid point's basin; transparent where it has none."""
     colours = np.zeros((*portrait.basin.shape, 4))
     for label, colour in basin_palette(portrait).items():
@@ -144,7 +142,7 @@ def _basin_colours(portrait: "Portrait") -> np.ndarray:
     return colours
 
 
-def draw_curves(ax: Axes, portrait: "Portrait", project: Any, arrows: bool) -> dict[str, Any]:
+def draw_curves(ax: Axes, portrait: Portrait, project: Any, arrows: bool) -> dict[str, Any]:
     """Streamlines, manifolds, curves and points, after `project` has taken them to the plane of the drawing."""
     artists: dict[str, Any] = {}
 
@@ -189,7 +187,7 @@ def path(
     ax = current_axes(ax)
     points = rows_of("points", points, 2)
     places = _marked(points, t, marks)
-    look = {"color": COLOURS["flow"], "lw": 1.5, "zorder": 3, **look}
+    look = lined(look, color=COLOURS["flow"], linewidth=1.5, zorder=3)
     artists: list[Any] = [*ax.plot(*points.T, **look)]
     artists += ax.plot(*points[0], "o", ms=2.5, color=look["color"], zorder=3.1)
     if len(places):
@@ -206,11 +204,14 @@ def _marked(points: np.ndarray, t: ArrayLike | None, marks: Sequence[float | int
     """Where the trajectory is at the times `marks`, (marks, 2)."""
     if not len(points):
         raise ValueError("points must be one row or more, was none")
-    if not len(marks):
-        return np.zeros((0, 2))
+    wanted = numbers("marks", marks)
+    if wanted.ndim != 1:
+        raise ValueError(f"marks must be a sequence of times, was {marks!r}")
     if t is None:
-        raise ValueError("t must be given with marks, was left out")
-    times, wanted = np.asarray(t, float), np.asarray(marks, float)
+        if len(wanted):
+            raise ValueError("t must be given with marks, was left out")
+        return np.zeros((0, 2))
+    times = numbers("t", t)
     if times.shape != points.shape[:1] or not np.all(np.diff(times) >= 0):
         raise ValueError(f"t must hold {len(points)} times that do not fall, had shape {times.shape}")
     # The last row of a run may miss a time by rounding.
@@ -226,8 +227,8 @@ def iterates(points: ArrayLike, *, ax: Axes | None = None, **look: Any) -> Any:
     `look` holds matplotlib's properties of the line.
     """
     ax = current_axes(ax)
-    default = {"color": COLOURS["gradient descent"], "marker": "o", "ms": 2, "lw": 0.5, "zorder": 3.2}
-    return ax.plot(*rows_of("points", points, 2).T, **{**default, **look})[0]
+    look = lined(look, color=COLOURS["gradient descent"], marker="o", markersize=2, linewidth=0.5, zorder=3.2)
+    return ax.plot(*rows_of("points", points, 2).T, **look)[0]
 
 
 def _arrows(ax: Axes, points: np.ndarray) -> Any:

@@ -49,6 +49,8 @@ def unfold(record: xarray.Dataset) -> tuple[list[Series], list[Plane]]:
 
     At most 60 lines and 400 rows of each are kept, evenly spaced: what a screen can show.
     """
+    if not isinstance(record, xarray.Dataset):
+        raise TypeError(f"record must be an xarray.Dataset, was {type(record).__name__}")
     series, planes = [], []
     for name, variable in record.data_vars.items():
         clock, name = _clock(record, variable), str(name)

@@ -5,6 +5,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
+from gfsim.checks import real_number
 from gfsim.plotting.style import VENUES
 
 # Height of a figure on a slide, of its width.
@@ -17,11 +18,11 @@ def sheets(venue: str, *heights: float) -> tuple[list[Figure], list[Any]]:
     On paper all are in one figure. Where the venue is beamer, a row that would bring a figure above 0.62 of its width
     begins the next one, and a row that is higher by itself gets that height.
 
-    Raises ValueError for another venue, and for heights that are not positive or none.
+    Raises TypeError or ValueError for another venue, and for heights that are not positive and finite, or none.
     """
     if venue not in VENUES:
         raise ValueError(f"venue must be one of {', '.join(VENUES)}, was {venue!r}")
-    if not heights or not all(height > 0 for height in heights):
+    if not heights or not all(0 < real_number("heights", height) < float("inf") for height in heights):
         raise ValueError(f"heights must be one positive number or more, was {heights}")
     width = plt.rcParams["figure.figsize"][0]
     room = SLIDE if venue == "beamer" else float("inf")

@@ -10,7 +10,7 @@ from matplotlib.patches import Circle
 from numpy.typing import ArrayLike
 
 from gfsim.plotting.phase import Background, background_values, draw_curves
-from gfsim.plotting.style import COLOURS, rows_of
+from gfsim.plotting.style import COLOURS, lined, rows_of
 
 if TYPE_CHECKING:
     from gfsim.portraits import Portrait
@@ -79,10 +79,14 @@ def sphere_portrait(
 def sphere_points(directions: ArrayLike, axes: Sequence[Axes] | np.ndarray, **look: Any) -> list[Any]:
     """Directions, shape (members, 3), as points on the axes of a `sphere_portrait`; returns the artists.
 
-    `look` holds matplotlib's properties of the points.
+    `look` holds matplotlib's properties of the points. Raises ValueError for a direction of norm zero.
     """
-    look = {"ls": "", "marker": "o", "ms": 2, "color": COLOURS["reference"], "zorder": 3, **look}
+    look = lined(look, linestyle="", marker="o", markersize=2, color=COLOURS["reference"], zorder=3)
     u = rows_of("directions", directions, 3)
+    norms = np.linalg.norm(u, axis=1, keepdims=True)
+    if not np.all((norms > 0) & np.isfinite(norms)):
+        raise ValueError("directions must have positive, finite norms, one had not")
+    u = u / norms
     artists = []
     for side, ax in zip((1, -1), _pair(axes), strict=True):
         # On the rim a direction belongs to one hemisphere.

@@ -9,9 +9,13 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cbook import normalize_kwargs
 from matplotlib.colors import to_rgb
+from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 from tueplots import bundles, figsizes
+
+from gfsim.checks import positive_integer
 
 _BUNDLES: dict[str, Callable[..., dict[str, Any]]] = {
     "neurips": bundles.neurips2024,
@@ -50,7 +54,7 @@ def style(venue: str, column: str = "full", *, usetex: bool = False) -> Abstract
 
     Raises ValueError for a venue that is not one of neurips, icml, iclr, jmlr, aistats, beamer, or another column.
     """
-    if venue not in _BUNDLES:
+    if venue not in VENUES:
         raise ValueError(f"venue must be one of {', '.join(VENUES)}, was {venue!r}")
     if column not in ("full", "half"):
         raise ValueError(f"column must be full or half, was {column!r}")
@@ -70,15 +74,25 @@ def current_axes(ax: Axes | None) -> Axes:
     return ax
 
 
+def lined(look: dict[str, Any], **defaults: Any) -> dict[str, Any]:
+    """Properties of a line, by matplotlib's long or short names, over defaults by their long names."""
+    return defaults | normalize_kwargs(look, Line2D)
+
+
+def numbers(name: str, values: object) -> np.ndarray:
+    """`values` as floats. Raises TypeError for anything else."""
+    try:
+        return np.asarray(values, float)  # pyright: ignore[reportArgumentType, reportCallIssue]
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name} must be an array of real numbers, was {values!r}") from error
+
+
 def rows_of(name: str, values: ArrayLike, size: int) -> np.ndarray:
-    """`values` as floats of shape (T, size), here because the checks of problems import JAX.
+    """`values` as floats of shape (T, size).
 
     Raises TypeError or ValueError for anything else.
     """
-    try:
-        array = np.asarray(values, float)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"{name} must be an array of shape (T, {size}), was {values!r}") from error
+    array = numbers(name, values)
     if array.ndim != 2 or array.shape[1] != size:
         raise ValueError(f"{name} must have shape (T, {size}), was {array.shape}")
     return array
@@ -98,12 +112,11 @@ def _settings(venue: str, column: str) -> dict[str, Any]:
 def shades(name: str, count: int) -> list[tuple[float, float, float]]:
     """`count` lightnesses of one of `COLOURS`, from pale to full: an ordered family, such as a ladder of δ.
 
-    Raises ValueError for another name and for a count below one.
+    Raises TypeError or ValueError for another name and for a count that is no positive integer.
     """
-    if name not in COLOURS:
+    if name not in tuple(COLOURS):
         raise ValueError(f"name must be one of {', '.join(COLOURS)}, was {name!r}")
-    if count < 1:
-        raise ValueError(f"count must be at least 1, was {count}")
+    count = positive_integer("count", count)
     full = to_rgb(COLOURS[name])
     strengths = [1.0] if count == 1 else [0.4 + 0.6 * k / (count - 1) for k in range(count)]
     return [tuple(1 - s * (1 - c) for c in full) for s in strengths]  # pyright: ignore[reportReturnType]
@@ -132,8 +145,6 @@ _GFSIM: dict[str, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.facecolor": "white",
-    # Looking for what stands above the axes takes a seventh of a drawing's time; nothing does in these figures.
-    "axes.titley": 1.0,
     "axes.linewidth": 0.6,
     "lines.linewidth": 1.0,
     "legend.frameon": False,

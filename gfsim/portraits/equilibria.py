@@ -58,8 +58,8 @@ def equilibria(surface: AbstractSurface, speed: float) -> Equilibria:
     where all eigenvalues of the velocity's derivative have negative real parts, a maximum where all have positive ones,
     a saddle where both occur, and degenerate otherwise. At a kink, where the derivative jumps, it is what those on
     eight sides agree on, and else degenerate; where the velocity itself jumps, which automatic differentiation may call
-    zero there, nothing is at rest. Regions without motion, such as those of a dead ReLU, have no points, and their rims
-    only those that are isolated from outside. Of a field that is not known to descend a function the first two are
+    zero there, nothing is at rest; nor is a point told where the derivative is infinite. Regions without motion, such
+    as those of a dead ReLU, have no points, and their rims only those that are isolated from outside. Of a field that is not known to descend a function the first two are
     called sink and source, and a point with imaginary eigenvalues a centre. Degenerate points are continued along the
     null direction of the surface's own field; where that leads on, they are drawn as the curve.
 
@@ -148,6 +148,9 @@ def _kind(surface: AbstractSurface, z: np.ndarray, speed: float) -> str | None:
     velocities, (here, *beside), slopes = (np.asarray(x) for x in _sides(surface, jnp.asarray(z)))
     # What no rotation changes: on the sphere each is written in a basis of its own.
     sizes = np.array([(np.trace(jacobian), np.linalg.norm(jacobian)) for jacobian in (here, *beside)])
+    if not np.all(np.isfinite(sizes)):
+        # Where the derivative is infinite, nothing tells what the point is.
+        return None
     fastest = np.max(np.linalg.norm(velocities, axis=1))
     # Both in the drawing's lengths: where its sides differ, a derivative is another there.
     if fastest == 0 or fastest > _ALLOWED * _BESIDE * max(speed, slopes.max()):

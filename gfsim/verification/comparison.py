@@ -59,6 +59,8 @@ def compare(
     if isinstance(models, str) or not isinstance(models, Sequence):
         raise TypeError(f"models must be a sequence of names, was {models!r}")
     names = tuple(dict.fromkeys(models))
+    if not names:
+        raise ValueError("models must name one or more, was empty")
     for name in names:
         model_of(name, problem, sizes[0])
     rows = max(2, min(positive_integer("rows", rows), round(t1 / sizes[-1])))

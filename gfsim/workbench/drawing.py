@@ -28,7 +28,7 @@ def draw(figure_file: Path, record: "xarray.Dataset", venue: str, folder: Path, 
     Of a list of several figures, such as slides, each gets its number behind the label.
 
     Raises `ValueError` where the file cannot be imported or defines no such function, TypeError where that returns
-    something else; nothing is written then.
+    something else, RuntimeError where it cannot be drawn; nothing is written then.
     """
     import matplotlib as mpl
     from matplotlib.figure import Figure
@@ -43,7 +43,11 @@ def draw(figure_file: Path, record: "xarray.Dataset", venue: str, folder: Path, 
         if other := [type(one).__name__ for one in figures if not isinstance(one, Figure)]:
             raise TypeError(f"figure of {figure_file} must return matplotlib figures or None, was {other[0]}")
         labels = [label] if len(figures) == 1 else [f"{label}-{k}" for k in range(1, len(figures) + 1)]
-        return [path for one, own in zip(figures, labels, strict=True) for path in save_figure(one, folder, own)]
+        try:
+            return [path for one, own in zip(figures, labels, strict=True) for path in save_figure(one, folder, own)]
+        except (ValueError, TypeError) as error:
+            # Such as a formula that cannot be set: it is laid out here, and written there.
+            raise RuntimeError(f"what figure of {figure_file} returned could not be drawn: {error}") from error
 
 
 @contextlib.contextmanager

@@ -50,7 +50,7 @@ def fit_record(command: Fit) -> tuple[list[Law], list[Path]]:
     record = record.isel(run=record["status"].values == "done")
     if not record.sizes["run"]:
         raise ValueError(f"record must hold a run that is done, was {str(command.record)!r} without one")
-    x, y = (_numbers(record, name) for name in (command.x, command.y))
+    x, y = _numbers(record, "x", command.x), _numbers(record, "y", command.y)
     found = []
     for label, chosen in _groups(record, command.x, command.y).items():
         law = bootstrap_fit(x[chosen], y[chosen], record["seed"].values[chosen], command.form, level=command.level)
@@ -64,10 +64,10 @@ def fit_record(command: Fit) -> tuple[list[Law], list[Path]]:
     return found, save_figure(figure, command.figures(), stem)
 
 
-def _numbers(record: "xarray.Dataset", name: str) -> np.ndarray:
+def _numbers(record: "xarray.Dataset", axis: str, name: str) -> np.ndarray:
     if name not in record.variables or record[name].dims != ("run",) or record[name].dtype.kind not in "iufb":
         known = [str(k) for k, v in record.variables.items() if v.dims == ("run",) and v.dtype.kind in "iuf"]
-        raise ValueError(f"a variable of fit must be one number per run ({', '.join(known)}), was {name!r}")
+        raise ValueError(f"{axis} must be a variable of one number per run ({', '.join(known)}), was {name!r}")
     return record[name].values.astype(float)
 
 

@@ -13,12 +13,14 @@ from gfsim.workbench.sweeping import swept_claims
 def write_page(command: View) -> Path:
     """Writes the page and returns its path.
 
-    Raises `ValueError` for a file that is no record, and where plotly is not installed.
+    Raises `ValueError` for a file that is no record, for an `out` of another kind, and where plotly is not installed.
     """
     from gfsim.plotting.page import page
 
     record = load_record(command.record)
     path = command.out or command.record.with_suffix(".html")
+    if path.suffix != ".html" or path.is_dir():
+        raise ValueError(f"out must be a file that ends in .html, was {str(path)!r}")
     if claims := [_over_runs(claim) for claim in swept_claims(record)]:
         record = record.assign_attrs(claims=json.dumps(claims))
     text = page(record, str(record.attrs.get("scenario", command.record.stem)))

@@ -51,6 +51,8 @@ def configurations(base: Scenario, request: Request) -> list[Scenario]:
     seeds = _seeds(request.seeds)
     if bool(ranges) != (request.samples > 0):
         raise ValueError(f"samples must be positive with --sample and 0 without, was {request.samples}")
+    if request.sample_seed < 0:
+        raise ValueError(f"sample-seed must be at least 0, was {request.sample_seed}")
     named = [*axes, *ranges, *(["seed"] if request.seeds else [])]
     if not named:
         raise ValueError("sweep must vary something with --grid, --sample or --seeds, was given none of them")

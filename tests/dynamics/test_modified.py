@@ -143,7 +143,8 @@ def test_sharpness_event_on_a_descent():
     ("arguments", "message"),
     [
         ({"step_size": -1.0}, "step_size must be a positive finite number, was -1.0"),
-        ({"order": -1}, 'order must be an integer of at least 0 or "quadratic", was -1'),
+        ({"order": -1}, 'order must be an integer from 0 to 8 or "quadratic", was -1'),
+        ({"order": 9}, 'order must be an integer from 0 to 8 or "quadratic", was 9'),
         ({"order": 2, "batch_size": 2}, "batch_size needs order 1, order was 2"),
         ({"batch_size": 13}, "batch_size must lie between 1 and n = 12, was 13"),
     ],

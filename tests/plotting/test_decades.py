@@ -1,7 +1,9 @@
 """Labels of logarithmic axes beside matplotlib's own."""
 
+import matplotlib as mpl
 import matplotlib.pyplot as plt
 import pytest
+from matplotlib.ticker import LogFormatterMathtext
 
 from gfsim.plotting.decades import Decades, plain_decades
 from gfsim.workbench.drawing import save_figure
@@ -62,6 +64,23 @@ def test_tex_sets_its_own(ax):
     own = ax.xaxis.get_major_formatter()
     plain_decades(ax.xaxis)
     assert ax.xaxis.get_major_formatter() is own
+
+
+@pytest.mark.parametrize(("family", "plain"), [("DejaVu Serif", True), ("STIXGeneral", False), ("cmr10", False)])
+def test_a_font_without_raised_digits_keeps_the_typesetter(family, plain, recwarn, tmp_path):
+    with mpl.rc_context({"font.family": family, "axes.formatter.use_mathtext": True}):
+        figure, ax = plt.subplots()
+        ax.loglog([1e-8, 1e6], [1e-8, 1e6])
+        save_figure(figure, tmp_path, "figure")
+    assert isinstance(ax.xaxis.get_major_formatter(), Decades) == plain
+    assert not [w for w in recwarn if "missing from" in str(w.message)]
+
+
+def test_other_powers_keep_the_typesetter(ax):
+    ax.set_xscale("log")
+    formatter = LogFormatterMathtext(labelOnlyBase=False)
+    formatter.set_axis(ax.xaxis)
+    assert Decades(formatter)(2.0) == r"$\mathdefault{10^{0.30}}$"
 
 
 def test_saved_figures_have_them(ax, tmp_path):

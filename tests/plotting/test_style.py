@@ -192,3 +192,17 @@ def test_saving_moves_no_label(tmp_path):
     # In pixels. Axes are rounded to 1e-6 of the figure.
     np.testing.assert_allclose(places(), before, rtol=0, atol=0.01)
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_title_dodges_what_stands_above_the_axes():
+    from matplotlib import pyplot as plt
+
+    with style("icml", "half"):
+        figure, ax = plt.subplots()
+        ax.plot([0, 1], [0, 3e-7])
+        title = ax.set_title("loss", loc="left")
+    figure.canvas.draw()
+    offset = ax.yaxis.get_offset_text()
+    assert offset.get_text() == "1e−7"
+    assert not title.get_window_extent().overlaps(offset.get_window_extent())
+    plt.close(figure)

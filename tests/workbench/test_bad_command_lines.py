@@ -50,6 +50,8 @@ def desk(house):
 BAD = [
     (["view"], "RECORD"),
     (["view", "good.nc", "other.nc"], "other.nc"),
+    (["view", "good.nc", "--out", "."], "out must be a file that ends in .html, was '.'"),
+    (["view", "good.nc", "--out", "page.txt"], "out must be a file that ends in .html, was 'page.txt'"),
     (["view", "nowhere.nc"], "record must be an existing file, was 'nowhere.nc'"),
     (["view", "."], "record must be an existing file, was '.'"),
     (["view", "empty.nc"], "record must be a complete netCDF file, was 'empty.nc'"),
@@ -78,7 +80,7 @@ BAD = [
     (["animate", "still.nc"], "record must hold a curve along a clock"),
     (["animate", "good.nc", "--format", "avi"], "'avi'"),
     (["animate", "good.nc", "--clock", "epoch"], "clock must be one of time, was 'epoch'"),
-    (["animate", "good.nc", "--frames", "1"], "frames must be at least 2, was 1"),
+    (["animate", "good.nc", "--frames", "1"], "frames must be at least 2 and at most 2000, was 1"),
     (["animate", "good.nc", "--frames", "many"], "'many'"),
     (["draw", "unit-parabola"], "record must be a complete netCDF file, was 'records/unit-parabola.nc'"),
     (["draw", "unit-parabola", "--out", "nowhere"], "record must be an existing file, was 'nowhere/unit-parabola.nc'"),

@@ -176,6 +176,19 @@ def test_a_figure_that_is_none_leaves_no_file(house, capsys):
     assert files_in(house) == ["figures/unit_parabola.py", "records/unit-parabola.nc"]
 
 
+def test_a_figure_that_cannot_be_drawn_is_an_accident_of_its_file(house, capsys):
+    figure = house / "figures/unit_parabola.py"
+    figure.write_text(
+        "from matplotlib.figure import Figure\n\n\ndef figure(record, venue):\n    drawn = Figure()\n"
+        "    drawn.suptitle('$\\\\frac{$')\n    return drawn\n"
+    )
+    assert main(["run", "unit-parabola"]) == 3
+    errors = capsys.readouterr().err
+    assert re.search(r"what figure of .*unit_parabola\.py returned could not be drawn", errors)
+    assert "Traceback" in errors
+    assert files_in(house) == ["figures/unit_parabola.py", "records/unit-parabola.nc"]
+
+
 def test_a_finished_run_leaves_the_checkpoints_of_other_configurations(house, capsys):
     solve = """gf.simulate(
             gf.GradientFlow(gf.Problem.from_loss(lambda x: x @ x, np.ones(1))), np.ones(1), float(self.points)

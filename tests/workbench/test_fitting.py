@@ -113,9 +113,9 @@ def test_a_field_may_be_fitted_against_a_variable_and_a_time_against_a_logarithm
     ("arguments", "message"),
     [
         (["nowhere.nc", "--x", "height", "--y", "time"], "record must be an existing file, was 'nowhere.nc'"),
-        (["RECORD", "--x", "hieght", "--y", "time"], "a variable of fit must be one number per run .* was 'hieght'"),
-        (["RECORD", "--x", "height", "--y", "path"], "a variable of fit must be one number per run .* was 'path'"),
-        (["RECORD", "--x", "height", "--y", "outcome"], "a variable of fit must .* was 'outcome'"),
+        (["RECORD", "--x", "hieght", "--y", "time"], "x must be a variable of one number per run .* was 'hieght'"),
+        (["RECORD", "--x", "height", "--y", "path"], "y must be a variable of one number per run .* was 'path'"),
+        (["RECORD", "--x", "height", "--y", "outcome"], "y must be a variable .* was 'outcome'"),
         (["RECORD", "--x", "pause", "--y", "time"], "x of the power form must be positive and finite, .*"),
         (["RECORD", "--x", "height", "--y", "time", "--predicted", "nan"], "predicted must be a finite .*, was nan"),
         (["RECORD", "--x", "height", "--y", "time", "--tolerance", "-1"], "tolerance must be positive .*, was -1.0"),

@@ -126,6 +126,7 @@ def test_any_field_may_be_swept(folder, capsys):
         (["--seeds", "3:3"], "seeds must be FIRST:END with 0 <= FIRST < END <= 9223372036854775807, was '3:3'"),
         (["--seeds", "7"], "seeds must be FIRST:END with 0 <= FIRST < END <= 9223372036854775807, was '7'"),
         (["--seeds", "0:10000000000"], "sweep of more than 10000 runs must be confirmed with --yes, was of 10{10}"),
+        (["--sample", "height=1:2", "--samples", "2", "--sample-seed", "-1"], "sample-seed must be at least 0, was -1"),
         (["--sample", "height=1:2"], "samples must be positive with --sample and 0 without, was 0"),
         (["--sample", "height=2:1", "--samples", "3"], "--sample must be FIELD=LOW:HIGH .* was height=2:1"),
         (["--sample", "height=0:1:log", "--samples", "3"], "--sample must be FIELD=LOW:HIGH .* was height=0:1:log"),
