@@ -59,9 +59,10 @@ def equilibria(surface: AbstractSurface, speed: float) -> Equilibria:
     a saddle where both occur, and degenerate otherwise. At a kink, where the derivative jumps, it is what those on
     eight sides agree on, and else degenerate; where the velocity itself jumps, which automatic differentiation may call
     zero there, nothing is at rest; nor is a point told where the derivative is infinite. Regions without motion, such
-    as those of a dead ReLU, have no points, and their rims only those that are isolated from outside. Of a field that is not known to descend a function the first two are
-    called sink and source, and a point with imaginary eigenvalues a centre. Degenerate points are continued along the
-    null direction of the surface's own field; where that leads on, they are drawn as the curve.
+    as those of a dead ReLU, have no points, and their rims only those that are isolated from outside. Of a field that
+    is not known to descend a function the first two are called sink and source, and a point with imaginary eigenvalues
+    a centre. Degenerate points are continued along the null direction of the surface's own field; where that leads on,
+    they are drawn as the curve.
 
     An eigenvalue is zero below 1e-6 of `speed` per side of the drawing.
     """
