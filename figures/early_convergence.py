@@ -188,7 +188,7 @@ def direction(axes, record: xarray.Dataset, marks: dict, height: float) -> None:
     axes[0].loglog(ends, misalignment[at] * (ends / norm[at]) ** predicted, color=COLOURS["theory"], lw=0.7)
     axes[0].loglog(norm[kept], misalignment[kept], color=marks["color"])
     least = "≥ " if claim.relation == "at_least" else ""
-    text = f"theory {least}{claim.predicted:.3f}, measured {claim.measured:.3f}"
+    text = f"theory {least}{claim.predicted:.3f}, found {claim.measured:.3f}"
     axes[0].text(1.0, height, text, transform=axes[0].transAxes, ha="right", va="top", size=6, color=marks["color"])
     grid = np.exp(np.arange(1.0, np.log(norm[kept][-1]), 1.0))
     values = np.interp(np.log(grid), np.log(norm[kept]), np.log(misalignment[kept]))

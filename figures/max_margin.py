@@ -98,5 +98,5 @@ def spiral(ax, values: np.ndarray) -> None:
         row = values[np.argmin(np.abs(np.log(np.maximum(values[:, 0], 1e-9) / depth)))]
         ax.plot(row[1], row[2], "o", ms=3, color=COLOURS["flow"])
         ax.annotate(f"$-10^{{{round(np.log10(depth))}}}$", row[1:3], xytext=offset, textcoords="offset points", size=6)
-    ax.text(0, 0, "at log $\\mathcal{L}$;\ndashed: the\nspiral's arm", size=5, ha="center", va="center")
+    ax.text(-0.1, -0.68, "= log $\\mathcal{L}$", size=6, ha="center", va="center")
     ax.set(aspect="equal", xticks=[-1, 0, 1], yticks=[-1, 0, 1], xlabel="$u_1$", ylabel="$u_2$")
