@@ -82,8 +82,8 @@ def critical_reduction(network: AbstractNetwork, tolerance: float = 1e-10) -> Tw
 def stratum(network: AbstractNetwork, tolerance: float = 1e-10) -> Stratum:
     """The stratum of a critical point: r of its reduction, l dead neurons, dimension (m − l − r) + (d − 1)l.
 
-    Dead are neurons whose own output weight is zero and whose input weights are no other's. The dimension is that of
-    C^{r,l} over one narrow point. Raises as `critical_reduction`.
+    Dead are neurons whose output weight is zero and whose input weights are no other's, and so count equal ones whose
+    output weights sum to zero. The dimension is that of C^{r,l} over one narrow point. Raises as `critical_reduction`.
     """
     wide = _require_two_layer(network)
     m, d = wide.w.shape

@@ -27,5 +27,7 @@ def effective_neurons(problem: Problem, theta: Theta) -> Scalar:
     network = problem.network_at(theta)
     if not isinstance(network, TwoLayer):
         raise ValueError(f"effective_neurons needs a gf.networks.TwoLayer, problem had {type(network).__name__}")
-    mass = jnp.sum(network.w**2, axis=1) + network.a**2
+    # Fourth powers of small weights would underflow.
+    scale = jnp.maximum(jnp.max(jnp.abs(network.w)), jnp.max(jnp.abs(network.a)))
+    mass = jnp.sum((network.w / scale) ** 2, axis=1) + (network.a / scale) ** 2
     return jnp.sum(mass) ** 2 / jnp.sum(mass**2)

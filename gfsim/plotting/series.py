@@ -1,7 +1,8 @@
 """What a record holds as functions of a clock, for the page and the film: curves, and paths in a plane.
 
-The clock of a variable is its dimension called time, row, step, moment, iterate, instant or point, or ending in one of
-these after an underscore; else the one that has numbers of its own, 16 or more. A variable whose last dimension is
+The clock of a variable is its dimension called time, row, step, moment, iterate or instant, or ending in one of these
+after an underscore, or point, where the record has times along it; else the one that has numbers of its own, 16 or
+more. A variable whose last dimension is
 parameter or coordinate holds states, shown in their plane; every other number along one clock is a curve. All
 remaining dimensions count lines.
 """
@@ -13,7 +14,7 @@ import numpy as np
 import xarray
 from jaxtyping import Float
 
-CLOCKS = ("time", "row", "step", "moment", "iterate", "instant", "point")
+CLOCKS = ("time", "row", "step", "moment", "iterate", "instant")
 TIMES = ("t", "time", "tau", "clock", "log_t", "log_time")
 STATES = ("parameter", "coordinate")
 LINES = 60
@@ -67,7 +68,11 @@ def unfold(record: xarray.Dataset) -> tuple[list[Series], list[Plane]]:
 def _clock(record: xarray.Dataset, variable: xarray.DataArray) -> str | None:
     """The dimension along which `variable` runs; None where there is none, or more than one as in an image."""
     dims = [str(dim) for dim in variable.dims]
-    named = [dim for dim in dims if dim.rsplit("_", 1)[-1] in CLOCKS]
+    # Other points, such as critical ones, have no order.
+    timed = [str(dim) for name, times in record.data_vars.items() if _is_time(str(name)) for dim in times.dims]
+    named = [
+        dim for dim in dims for end in dim.rsplit("_", 1)[-1:] if end in CLOCKS or (end == "point" and dim in timed)
+    ]
     numbered = [dim for dim in dims if _has_numbers(record, dim) and record.sizes[dim] >= _LEAST_OWN_NUMBERS]
     clocks = named or numbered
     return clocks[0] if len(clocks) == 1 else None

@@ -104,13 +104,13 @@ def _figure(command: Fit, x: np.ndarray, y: np.ndarray, groups: dict[str, np.nda
             own = groups[label]
             at = np.unique(x[own])
             low, middle, high = np.array([np.quantile(y[own][x[own] == value], (0, 0.5, 1)) for value in at]).T
-            text = f"{law.exponent:.5g} [{law.interval[0]:.5g}, {law.interval[1]:.5g}]"
+            text = f"{law.exponent:.5g} [{law.interval[0]:.5g}, {law.interval[1]:.5g}]".replace("-", "−")
             ax.fill_between(law.at, *law.band, color=colour, alpha=0.25, lw=0)
             ax.plot(law.at, law.curve(law.at), color=colour)
             ax.errorbar(at, middle, (middle - low, high - middle), fmt="o", ms=3, lw=0.6, color=colour,
                         label=f"{label}: {text}" if label else text)  # fmt: skip
             if command.predicted is not None:
-                name = f"theory: {command.predicted:g}" if k == 0 else None
+                name = f"theory: {command.predicted:g}".replace("-", "−") if k == 0 else None
                 ax.plot(law.at, _theory(law, command.predicted), color=COLOURS["theory"], lw=0.7, ls="--", label=name)
         xscale, yscale = ("log" if logarithmic else "linear" for logarithmic in FORMS[command.form])
         ax.set(xlabel=command.x.replace("_", " "), ylabel=command.y.replace("_", " "), xscale=xscale, yscale=yscale)

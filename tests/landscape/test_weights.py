@@ -27,6 +27,8 @@ def test_effective_neurons():
     # θ holds w, then a: masses 2, 2, 0 and then 1, 0, 0.
     np.testing.assert_allclose(effective_neurons(problem, jnp.array([1.0, -1.0, 0.0, 1.0, 1.0, 0.0])), 2.0)
     np.testing.assert_allclose(effective_neurons(problem, jnp.array([0.0, 0.0, 0.0, 1.0, 0.0, 0.0])), 1.0)
+    np.testing.assert_allclose(effective_neurons(problem, 1e-100 * jnp.array([1.0, -1.0, 0.0, 1.0, 1.0, 0.0])), 2.0)
+    assert np.isnan(effective_neurons(problem, jnp.zeros(6)))
 
 
 def test_effective_neurons_of_another_network():

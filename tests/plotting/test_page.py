@@ -250,3 +250,13 @@ def test_a_film_is_written_whole(record, capsys, monkeypatch):
     assert not record.with_suffix(".mp4").exists()
     assert main(["animate", str(record), "--out", str(record.with_suffix(".png"))]) == 2
     assert re.fullmatch(r"gfsim: out must end in \.gif, as format says, was .*\.png'\n", capsys.readouterr().err)
+
+
+def test_points_are_a_clock_only_where_they_have_times():
+    from gfsim.plotting.series import unfold
+
+    critical = xarray.Dataset({"measured": (("point", "sign"), np.arange(6.0).reshape(3, 2))})
+    assert unfold(critical) == ([], [])
+    path = xarray.Dataset({"height": ("point", np.arange(3.0)), "height_time": ("point", np.arange(3.0))})
+    (series,), _ = unfold(path)
+    assert (series.clock, series.x_name) == ("point", "height_time")

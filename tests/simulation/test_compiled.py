@@ -54,16 +54,15 @@ def test_a_donated_argument_is_used_up():
 
 
 def test_a_module_is_taken_apart_once_and_forgotten_when_it_is_gone():
-    before = dict(compiled._known)
     line = Line(np.array(2.0), 2)
     first, second = Fixed(line), Fixed(line)
     assert first.static is second.static
     assert first.arrays[0] is line.slope
-    (new,) = compiled._known.keys() - before.keys()
-    assert new == id(line)
+    place = id(line)
+    assert place in compiled._known
     # What an array of its own holds may change, and is seen.
     line.slope[...] = 5.0
     np.testing.assert_array_equal(along(Fixed(line, ("a", None)), np.ones(2)), 5 * np.ones(2))
     del line
     gc.collect()
-    assert compiled._known.keys() == before.keys()
+    assert place not in compiled._known
