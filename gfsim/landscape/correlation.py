@@ -131,19 +131,18 @@ def _nearest(problem: Problem, above: Theta, degree: int, tolerance: float, reac
         return float(stationarity) / size, float(0.5 * jnp.sum((u - above) ** 2))
 
     tried = [(above, _stationarity(problem, above, degree))]
-    if judged(*tried[0])[0] <= _ROUNDED:
-        return above, float(tried[0][1]), True
+    found = [judged(*tried[0])]
     # Where the points are a family, the matrix is singular up to rounding: Newton's method then goes far along them,
     # and steps of least norm do not. Elsewhere those take as long as many others.
     for well_posed in (None, False):
-        tried.append(_refine(problem, above, degree, well_posed))
-        size, away = judged(*tried[-1])
-        if size <= tolerance and away <= _BESIDE:
+        if found[-1][0] <= (_ROUNDED if len(found) == 1 else tolerance) and found[-1][1] <= _BESIDE:
             break
-    points = [(away, k) for k, one in enumerate(tried) for size, away in [judged(*one)] if size <= tolerance]
-    # The start itself, which is not moved, only where there is no other.
-    near = [k for away, k in sorted(points) if k and away <= reach] + [k for _, k in points if not k]
-    u, stationarity = tried[near[0] if near else -1]
+        tried.append(_refine(problem, above, degree, well_posed))
+        found.append(judged(*tried[-1]))
+    near = [k for k, (size, away) in enumerate(found) if size <= tolerance and away <= reach]
+    # The nearest; but the start, where it is not stationary to rounding, only where there is no other.
+    best = min(near, key=lambda k: (k == 0, found[k][1]), default=-1)
+    u, stationarity = tried[best]
     return u, float(stationarity), bool(near)
 
 

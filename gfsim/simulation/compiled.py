@@ -48,7 +48,7 @@ _known: dict[int, tuple[tuple[Any, ...], _Static]] = {}
 
 def _taken_apart(part: PyTree) -> tuple[tuple[Any, ...], _Static]:
     """The arrays of a pytree, and the rest."""
-    # No other is immutable.
+    # Of a list or a dictionary nothing says that it will be the same at the next call.
     lasting = isinstance(part, eqx.Module)
     if lasting and id(part) in _known:
         return _known[id(part)]
