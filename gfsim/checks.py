@@ -1,5 +1,6 @@
 """Refusals of bad arguments, one line each: which argument, what it must be, what it was; none of them needs JAX."""
 
+import sys
 from numbers import Integral, Real
 
 import numpy as np
@@ -16,7 +17,9 @@ def positive_integer(name: str, value: object) -> int:
 
 def real_number(name: str, value: object) -> float:
     """`value` as a float. Raises TypeError unless it is one real number, of Python, NumPy or JAX."""
-    if (isinstance(value, Real) or hasattr(value, "__array__")) and not isinstance(value, bool):
+    # Whoever holds an array of JAX has imported it.
+    arrays = np.ndarray, getattr(sys.modules.get("jax"), "Array", np.ndarray)
+    if isinstance(value, (Real, *arrays)) and not isinstance(value, bool):
         array = np.asarray(value)
         if array.shape == () and array.dtype.kind in "fiu":
             return float(array)
@@ -30,20 +33,28 @@ def true_or_false(name: str, value: object) -> bool:
     return value
 
 
-def finite_array(name: str, value: object, *shape: int | str) -> np.ndarray:
-    """`value` as finite floats of the given shape, in which a letter stands for any size.
+def real_array(name: str, value: object, *shape: int | str) -> np.ndarray:
+    """`value` as floats of the given shape, in which a letter stands for any size; of any shape where none is given.
 
-    Raises TypeError for what is no array of real numbers, ValueError for another shape, NaN and infinity.
+    Raises TypeError for what is no array of real numbers, ValueError for another shape.
     """
     wanted = f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
     try:
-        array = np.asarray(value, float)
+        array = np.asarray(value, float)  # pyright: ignore[reportArgumentType, reportCallIssue]
     except (TypeError, ValueError) as error:
-        raise TypeError(f"{name} must be an array of real numbers of shape {wanted}, was {value!r}") from error
-    if array.ndim != len(shape) or any(
-        isinstance(n, int) and n != own for n, own in zip(shape, array.shape, strict=True)
+        of_shape = f" of shape {wanted}" if shape else ""
+        raise TypeError(f"{name} must be an array of real numbers{of_shape}, was {value!r}") from error
+    if shape and (
+        array.ndim != len(shape)
+        or any(isinstance(n, int) and n != own for n, own in zip(shape, array.shape, strict=True))
     ):
         raise ValueError(f"{name} must have shape {wanted}, was {array.shape}")
+    return array
+
+
+def finite_array(name: str, value: object, *shape: int | str) -> np.ndarray:
+    """`real_array` of finite numbers. Raises as that, and ValueError for NaN and infinity."""
+    array = real_array(name, value, *shape)
     if not np.all(np.isfinite(array)):
         raise ValueError(f"{name} must be finite, held NaN or infinity")
     return array

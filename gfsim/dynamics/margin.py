@@ -58,7 +58,7 @@ class MarginFlow(AbstractFlow):
 
     log t is the sum of ∫exp(log dt/dσ) dσ over the steps, the exponent being the quintic Hermite interpolant of the
     step's two ends and its predecessor's start. Beside what θ's own error makes of it, t was good to 3e-6 relative at
-    rtol 1e-6 and to 1e-8 at 1e-8; order 8, from rtol 1e-10 on, takes longer steps, and t is good to 5e-6 there. The
+    rtol 1e-6 and to 2e-8 at 1e-8; order 8, from rtol 1e-10 on, takes longer steps, and t is good to 5e-6 there. The
     potential is log 𝓛, whose dissipation is κ‖g‖². Directions are meaningful while rtol·|log 𝓛| is below about 0.05:
     log 𝓛 = −1e6 wants rtol ≤ 5e-8.
 

@@ -1,6 +1,7 @@
 """The flow whose time-η map is a step of gradient descent, to any order in η."""
 
 from collections.abc import Callable
+from numbers import Integral
 from typing import Literal
 
 import equinox as eqx
@@ -58,7 +59,8 @@ class ModifiedFlow(AbstractFlow):
         batch_size: int | None = None,
     ):
         checked_problem(problem)
-        if order != "quadratic" and (isinstance(order, bool | float) or order not in range(HIGHEST_ORDER + 1)):
+        whole = isinstance(order, Integral) and not isinstance(order, bool)
+        if order != "quadratic" and not (whole and 0 <= int(order) <= HIGHEST_ORDER):
             raise ValueError(f'order must be an integer from 0 to {HIGHEST_ORDER} or "quadratic", was {order!r}')
         if batch_size is not None:
             if order != 1:

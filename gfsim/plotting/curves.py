@@ -10,8 +10,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike
 
-from gfsim.checks import real_number
-from gfsim.plotting.style import COLOURS, current_axes, lined, numbers
+from gfsim.checks import finite_array, real_array, real_number
+from gfsim.plotting.style import COLOURS, current_axes, lined
 
 
 def power_law(
@@ -70,12 +70,10 @@ def weight_images(weights: ArrayLike, limit: float | int, *, ax: Axes | None = N
     Raises TypeError or ValueError for weights of another shape or that are not finite, and a limit that is not positive
     and finite.
     """
-    weights = numbers("weights", weights)
+    weights = finite_array("weights", weights)
     side = math.isqrt(weights.shape[-1]) if weights.ndim == 2 else 0
     if weights.shape[1:] != (side**2,) or not weights.size:
         raise ValueError(f"weights must have shape (images, side²), was {weights.shape}")
-    if not np.all(np.isfinite(weights)):
-        raise ValueError("weights must be finite, held NaN or infinity")
     if not 0 < real_number("limit", limit) < np.inf:
         raise ValueError(f"limit must be positive and finite, was {limit}")
     ax = current_axes(ax)
@@ -93,7 +91,7 @@ def _checked_law(
     x: ArrayLike, y: ArrayLike, exponent: float | int, prefactor: float | None
 ) -> tuple[np.ndarray, np.ndarray, float, float]:
     """The same as arrays and numbers, with the prefactor of the line through the mean where none is given."""
-    x, y = numbers("x", x), numbers("y", y)
+    x, y = real_array("x", x), real_array("y", y)
     if x.ndim != 1 or x.size == 0 or x.shape != y.shape:
         raise ValueError(f"x and y must be 1-d, not empty and of equal length, had shapes {x.shape}, {y.shape}")
     for name, values in (("x", x), ("y", y)):

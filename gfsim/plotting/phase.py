@@ -9,7 +9,8 @@ from matplotlib.colors import to_rgba
 from matplotlib.patheffects import withStroke
 from numpy.typing import ArrayLike
 
-from gfsim.plotting.style import COLOURS, current_axes, lined, numbers, rows_of
+from gfsim.checks import real_array
+from gfsim.plotting.style import COLOURS, current_axes, lined
 from gfsim.portraits import Portrait
 
 Background = Literal["level", "speed", "outside", "basin", "none"]
@@ -185,7 +186,7 @@ def path(
     that fall.
     """
     ax = current_axes(ax)
-    points = rows_of("points", points, 2)
+    points = real_array("points", points, "T", 2)
     places = _marked(points, t, marks)
     look = lined(look, color=COLOURS["flow"], linewidth=1.5, zorder=3)
     artists: list[Any] = [*ax.plot(*points.T, **look)]
@@ -204,14 +205,14 @@ def _marked(points: np.ndarray, t: ArrayLike | None, marks: Sequence[float | int
     """Where the trajectory is at the times `marks`, (marks, 2)."""
     if not len(points):
         raise ValueError("points must be one row or more, was none")
-    wanted = numbers("marks", marks)
+    wanted = real_array("marks", marks)
     if wanted.ndim != 1:
         raise ValueError(f"marks must be a sequence of times, was {marks!r}")
     if t is None:
         if len(wanted):
             raise ValueError("t must be given with marks, was left out")
         return np.zeros((0, 2))
-    times = numbers("t", t)
+    times = real_array("t", t)
     if times.shape != points.shape[:1] or not np.all(np.diff(times) >= 0):
         raise ValueError(f"t must hold {len(points)} times that do not fall, had shape {times.shape}")
     # The last row of a run may miss a time by rounding.
@@ -228,7 +229,7 @@ def iterates(points: ArrayLike, *, ax: Axes | None = None, **look: Any) -> Any:
     """
     ax = current_axes(ax)
     look = lined(look, color=COLOURS["gradient descent"], marker="o", markersize=2, linewidth=0.5, zorder=3.2)
-    return ax.plot(*rows_of("points", points, 2).T, **look)[0]
+    return ax.plot(*real_array("points", points, "T", 2).T, **look)[0]
 
 
 def _arrows(ax: Axes, points: np.ndarray) -> Any:

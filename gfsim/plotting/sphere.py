@@ -9,8 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Circle
 from numpy.typing import ArrayLike
 
+from gfsim.checks import real_array
 from gfsim.plotting.phase import Background, background_values, draw_curves
-from gfsim.plotting.style import COLOURS, lined, rows_of
+from gfsim.plotting.style import COLOURS, lined
 
 if TYPE_CHECKING:
     from gfsim.portraits import Portrait
@@ -82,7 +83,7 @@ def sphere_points(directions: ArrayLike, axes: Sequence[Axes] | np.ndarray, **lo
     `look` holds matplotlib's properties of the points. Raises ValueError for a direction of norm zero.
     """
     look = lined(look, linestyle="", marker="o", markersize=2, color=COLOURS["reference"], zorder=3)
-    u = rows_of("directions", directions, 3)
+    u = real_array("directions", directions, "T", 3)
     norms = np.linalg.norm(u, axis=1, keepdims=True)
     if not np.all((norms > 0) & np.isfinite(norms)):
         raise ValueError("directions must have positive, finite norms, one had not")

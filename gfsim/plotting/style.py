@@ -7,12 +7,10 @@ from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cbook import normalize_kwargs
 from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
-from numpy.typing import ArrayLike
 from tueplots import bundles, figsizes
 
 from gfsim.checks import positive_integer
@@ -77,25 +75,6 @@ def current_axes(ax: Axes | None) -> Axes:
 def lined(look: dict[str, Any], **defaults: Any) -> dict[str, Any]:
     """Properties of a line, by matplotlib's long or short names, over defaults by their long names."""
     return defaults | normalize_kwargs(look, Line2D)
-
-
-def numbers(name: str, values: object) -> np.ndarray:
-    """`values` as floats. Raises TypeError for anything else."""
-    try:
-        return np.asarray(values, float)  # pyright: ignore[reportArgumentType, reportCallIssue]
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"{name} must be an array of real numbers, was {values!r}") from error
-
-
-def rows_of(name: str, values: ArrayLike, size: int) -> np.ndarray:
-    """`values` as floats of shape (T, size).
-
-    Raises TypeError or ValueError for anything else.
-    """
-    array = numbers(name, values)
-    if array.ndim != 2 or array.shape[1] != size:
-        raise ValueError(f"{name} must have shape (T, {size}), was {array.shape}")
-    return array
 
 
 def _settings(venue: str, column: str) -> dict[str, Any]:

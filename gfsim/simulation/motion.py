@@ -6,8 +6,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec, Sharding
 from jaxtyping import Array, Float, Int, PyTree
 
+from gfsim.placement import placed, placement, with_rows
 from gfsim.simulation.step_control import Tolerance
 
 RUNNING, AT_END, STALLED, DIVERGED, UNDEFINED = range(5)
@@ -115,3 +117,22 @@ class Kept(NamedTuple):
 
     clock: Float[Array | np.ndarray, "*members slots"]
     y: Carried
+
+
+def empty(state: PyTree, lead: int, slots: int) -> Kept:
+    """Places for so many states like this one, which has `lead` axes of members: spread over devices as it is."""
+    first = jax.tree.leaves(state)[0]
+    members, where, by_member = first.shape[:lead], placement(first), None
+    if lead and isinstance(where, NamedSharding):
+        # Numbers are whole on every host, rows of members that are spread are not.
+        by_member = with_rows(NamedSharding(where.mesh, PartitionSpec(*where.spec[:1])), lead)
+
+    def zeros(shape: tuple[int, ...], dtype: Any, where: Sharding | None) -> Any:
+        # A call takes an array of the host over faster than it is put on a device before.
+        return np.zeros(shape, dtype) if where is None else placed(np.zeros(shape, dtype), where)
+
+    def rows(x: Any) -> Any:
+        return zeros((*members, slots, *np.shape(x)[lead:]), x.dtype, with_rows(placement(x), lead))
+
+    clock, dissipated = (zeros((*members, slots), float, by_member) for _ in range(2))
+    return Kept(clock, Carried(jax.tree.map(rows, state), dissipated))

@@ -8,17 +8,16 @@ from typing import Any
 import diffrax as dfx
 import jax
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec, Sharding
 from jaxtyping import Array, Float, PyTree
 
 from gfsim.dynamics.base import AbstractFlow
-from gfsim.placement import on_host, placed, placement, with_rows
+from gfsim.placement import on_host, placement
 from gfsim.simulation import choice, integrate
 from gfsim.simulation.checkpoint import Checkpoint
 from gfsim.simulation.compiled import Fixed
 from gfsim.simulation.events import AbstractEvent
 from gfsim.simulation.lanes import Shares
-from gfsim.simulation.motion import COLUMNS, Carried, Kept, Paused
+from gfsim.simulation.motion import COLUMNS, Kept, Paused, empty
 from gfsim.simulation.outcome import Outcome
 from gfsim.simulation.progress import LogTimeMeter
 from gfsim.simulation.rows import Row, Rows, ends, one_after_another, table
@@ -47,18 +46,6 @@ NARROW_EVERY = 2048
 
 _NEVER = np.zeros(0)
 _ONE = np.zeros((), int)
-
-
-def _like(rows: np.ndarray, where: Sharding | None) -> Any:
-    # A call takes an array of the host over faster than it is put on a device before.
-    return rows if where is None else placed(rows, where)
-
-
-def _members_of(state: PyTree) -> Sharding | None:
-    """How the members of an ensemble are spread, if they are."""
-    leaf = jax.tree.leaves(state)[0]
-    where = placement(leaf)
-    return NamedSharding(where.mesh, PartitionSpec(*where.spec[:1])) if isinstance(where, NamedSharding) else None
 
 
 class Run:
@@ -150,19 +137,8 @@ class Run:
             return
         slots = EVERY_STEP_SLOTS if self._times is None else self._times.size
 
-        lead = len(members)
-        # Numbers are whole on every host, rows of members that are spread are not.
-        spread = with_rows(_members_of(self.motion.state), lead) if self.ensemble else None
-
-        def kept(state: PyTree) -> Kept:
-            own = jax.tree.leaves(state)[0].shape[:lead]
-            rows = lambda x: np.zeros((*own, slots, *np.shape(x)[lead:]), x.dtype)  # noqa: E731
-            y = jax.tree.map(lambda x: _like(rows(x), with_rows(placement(x), lead)), state)
-            numbers = lambda: _like(np.zeros((*own, slots)), spread)  # noqa: E731
-            return Kept(numbers(), Carried(y, numbers()))
-
         states = self._shares.parts(self.motion.state) if self._shares else [self.motion.state]
-        self._kept = [kept(state) for state in states]
+        self._kept = [empty(state, len(members), slots) for state in states]
 
     def go(self, max_steps: int, meter: LogTimeMeter, checkpoint: Checkpoint) -> None:
         """Advance until every member has ended, from the checkpoint where there is one."""
