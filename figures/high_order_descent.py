@@ -49,7 +49,8 @@ def stall(ax, record: xarray.Dataset) -> None:
     """Two descents on a loss of degree 3/2."""
     ax.semilogy(record["iterate"], record["gd_loss"], color=COLOURS["gradient descent"], label="GD, η = 0.1")
     ax.semilogy(record["iterate"], record["hgd_loss"], color=COLOURS["other"], label="HGD, p = 3/2")
-    ax.text(2900, 2 * float(record["hgd_loss"][-1]), "rounding", size=6, ha="right", va="bottom")
+    end = float(record["iterate"][-1]), 2 * float(record["hgd_loss"][-1])
+    ax.text(*end, "rounding", size=6, ha="right", va="bottom")
     ax.set(xlabel="step", ylabel="loss")
     ax.legend(loc="center right", borderpad=0)
     ax.set_title("(c) loss of degree 3/2", loc="left")
