@@ -7,6 +7,7 @@ from jaxtyping import Array, Float, PyTree
 
 from gfsim.checks import true_or_false
 from gfsim.dynamics.base import AbstractFlow
+from gfsim.norms import inner
 from gfsim.problems.problem import Problem, checked_problem
 from gfsim.types import Scalar, Theta, Time
 
@@ -62,7 +63,7 @@ class CorrelationFlow(AbstractFlow):
         # Normalising here as well keeps rounding from carrying the direction off the sphere.
         u = u / jnp.linalg.norm(u)
         gradient = jax.grad(self.problem.correlation)(u)
-        radial = jnp.vdot(u, gradient)  # L N(û), by Euler's identity
+        radial = inner(u, gradient)  # L N(û), by Euler's identity
         return Polar(gradient - radial * u, radial, jnp.exp((2 - self._degree) * state.log_norm))
 
     @property
@@ -82,4 +83,4 @@ class CorrelationFlow(AbstractFlow):
 
     def dissipation(self, state: PyTree, velocity: PyTree) -> Scalar:
         v = velocity.direction if self.polar else velocity
-        return jnp.vdot(v, v)
+        return inner(v, v)

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from gfsim.checks import real_number
 from gfsim.dynamics.base import AbstractFlow
 from gfsim.dynamics.neurons import NeuronCurvature
+from gfsim.norms import inner
 from gfsim.problems.neurons import neuron_places
 from gfsim.problems.problem import Problem, checked_problem
 from gfsim.solvers.curvature import AbstractCurvature, DenseCurvature
@@ -82,7 +83,7 @@ class GradientFlow(AbstractFlow):
 
     def dissipation(self, state: Theta, velocity: Theta) -> Scalar:
         # ‖∇L‖² dt/dτ = δ^{2L−2} ‖s'‖² δ^{2−L}.
-        squared = jnp.vdot(velocity, velocity)
+        squared = inner(velocity, velocity)
         if self.scale is None or self._degree is None:
             return squared
         return self.scale**self._degree * squared

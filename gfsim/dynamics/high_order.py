@@ -14,6 +14,7 @@ from gfsim.checks import real_number
 from gfsim.dynamics.base import AbstractFlow
 from gfsim.dynamics.descent import AbstractDescent, positive_step
 from gfsim.dynamics.optax_descent import OptaxDescent
+from gfsim.norms import inner
 from gfsim.problems.problem import Problem, checked_problem
 from gfsim.types import Key, Scalar, Theta, Time
 
@@ -82,7 +83,7 @@ class HighOrderFlow(AbstractFlow):
     def dissipation(self, state: Retimed, velocity: Retimed) -> Scalar:
         v = velocity.theta
         if self.norm == "euclidean":
-            return jnp.vdot(v, v)
+            return inner(v, v)
         # −⟨g, v⟩ = p·Φ(v/t')·t', which spares the gradient.
         return self.smoothness * jnp.sum(jnp.abs(v) ** self.degree) * velocity.time ** (1 - self.degree)
 

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from gfsim.dynamics.base import AbstractFlow
+from gfsim.norms import inner
 from gfsim.problems.losses import CrossEntropy, Exponential, Logistic
 from gfsim.problems.problem import Problem, checked_problem
 from gfsim.types import Scalar, Theta, Time
@@ -94,7 +95,7 @@ class MarginFlow(AbstractFlow):
         size = jnp.linalg.norm(state.direction)
         u = state.direction / size
         v = kappa * g / jnp.exp(state.log_norm)
-        radial = jnp.vdot(u, v)
+        radial = inner(u, v)
         # The factor `size` makes u/‖u‖ follow the flow exactly, however far rounding has carried ‖u‖ from one.
         return Separating(
             size * (v - radial * u),
@@ -133,9 +134,9 @@ class MarginFlow(AbstractFlow):
     def dissipation(self, state: Separating, velocity: Separating) -> Scalar:
         if self._degree is None:
             g, kappa = self._pull(state)
-            return kappa * jnp.vdot(g, g)
+            return kappa * inner(g, g)
         # κ‖g‖² = ‖dθ/dσ‖²/κ spares the gradient.
-        squared = jnp.vdot(velocity.direction, velocity.direction) / jnp.vdot(state.direction, state.direction)
+        squared = inner(velocity.direction, velocity.direction) / inner(state.direction, state.direction)
         return jnp.exp(self._degree * state.log_norm) * (squared + velocity.log_norm**2)
 
     def _pull(self, state: Separating) -> tuple[Theta, Scalar]:

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from gfsim.checks import positive_integer
 from gfsim.dynamics.base import AbstractFlow
 from gfsim.dynamics.descent import positive_step
+from gfsim.norms import inner
 from gfsim.problems.problem import Problem, checked_problem
 from gfsim.types import Scalar, Theta, Time
 
@@ -94,7 +95,7 @@ class ModifiedFlow(AbstractFlow):
         return self.problem.loss(state)
 
     def dissipation(self, state: Theta, velocity: Theta) -> Scalar:
-        return -jnp.vdot(self.problem.grad(state), velocity)
+        return -inner(self.problem.grad(state), velocity)
 
     def _resummed(self, theta: Theta) -> Theta:
         eigenvalues, vectors = jnp.linalg.eigh(self.problem.hessian(theta))

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from gfsim.norms import inner
 from gfsim.problems.problem import Problem
 from gfsim.types import Theta
 
@@ -79,7 +80,7 @@ def complementary(alpha: Small, beta: SmallMap, start: Small) -> Small:
         y, ahead, momentum, _, count = carry
         new = _projected(ahead - step * slope(ahead))
         # Momentum that points uphill is dropped.
-        momentum = jnp.where(jnp.vdot(ahead - new, new - y) > 0, 1.0, momentum)
+        momentum = jnp.where(inner(ahead - new, new - y) > 0, 1.0, momentum)
         following = (1 + jnp.sqrt(1 + 4 * momentum**2)) / 2
         ahead = new + (momentum - 1) / following * (new - y)
         return new, ahead, following, jnp.linalg.norm(new - y), count + 1

@@ -9,10 +9,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optimistix as optx
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from gfsim.dynamics.base import AbstractFlow
+from gfsim.norms import inner, two_norm
 from gfsim.placement import placement
 from gfsim.simulation import integrate
 from gfsim.simulation.compiled import Compiled, Fixed
@@ -60,8 +60,8 @@ def stiffness(
         image = jax.jvp(lambda s: flow.vector_field(clock, s), (state,), (v,))[1]
         # (J − shift)v; one product in the loop, for either spectrum: compiling it is most of what a look costs.
         image = jax.tree.map(lambda i, x: i - shift * x, image, v)
-        new = optx.two_norm(image)
-        rayleigh = sum(jnp.vdot(x, i) for x, i in zip(jax.tree.leaves(v), jax.tree.leaves(image), strict=True))
+        new = two_norm(image)
+        rayleigh = inner(v, image)
         settled = jnp.abs(new - norm) <= 0.02 * jnp.maximum(new, norm)
         larger = jnp.maximum(norm, new)
         usable = (new > 0) & jnp.isfinite(new)

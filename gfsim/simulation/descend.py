@@ -110,6 +110,9 @@ def advance(
 class DescentRun:
     """Advances a `Walk` to its end in chunks of steps."""
 
+    # Of its iterates nothing is computed while it runs.
+    measured = None
+
     def __init__(
         self,
         descent: AbstractDescent,

@@ -15,10 +15,10 @@ import diffrax as dfx
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optimistix as optx
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from gfsim.dynamics.base import AbstractFlow
+from gfsim.norms import inner, two_norm
 from gfsim.simulation.compiled import Compiled
 from gfsim.simulation.events import AbstractEvent, values
 from gfsim.simulation.lanes import Lanes, in_turn
@@ -52,7 +52,7 @@ def terms_of(flow: AbstractFlow) -> dfx.ODETerm:
     """The flow and its energy quadrature as a diffrax term."""
 
     def field(clock: Any, y: Carried, args: Any) -> Carried:
-        velocity = flow.vector_field(clock, y.state)
+        velocity = jax.lax.optimization_barrier(flow.vector_field(clock, y.state))
         return Carried(velocity, flow.dissipation(y.state, velocity))
 
     return dfx.ODETerm(field)
@@ -92,7 +92,7 @@ def begin(
 
 def _finite(y: Carried) -> Bool[Array, ""]:
     """Whether every number is, and the state's norm, which error tests need; not the energy's square, ‖g‖⁴."""
-    return jnp.isfinite(optx.two_norm(y.state)) & jnp.isfinite(y.dissipated)
+    return jnp.isfinite(two_norm(y.state)) & jnp.isfinite(y.dissipated)
 
 
 @functools.partial(Compiled, per_member=True)
@@ -246,8 +246,8 @@ def explodes(fixed: tuple[AbstractFlow, Any, Any], paused: Paused) -> Bool[Array
     flow, _, _ = fixed
     state, clock = paused.state, paused.number("clock")
     velocity = flow.vector_field(clock, state)
-    growth = sum(jnp.vdot(y, v) for y, v in zip(jax.tree.leaves(state), jax.tree.leaves(velocity), strict=True))
-    return growth * clock > 1e9 * optx.two_norm(state) ** 2
+    growth = inner(state, velocity)
+    return growth * clock > 1e9 * two_norm(state) ** 2
 
 
 class Orders(NamedTuple):

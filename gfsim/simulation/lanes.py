@@ -15,7 +15,7 @@ from gfsim.placement import on_host
 from gfsim.simulation.motion import AT_END, COLUMNS, Kept, Paused
 
 # As many members as keep what their steps hold in a processor's own memory, and operations longer than their calls.
-LANES, NUMBERS_IN_LANES = 32, 2**12
+LANES, NUMBERS_IN_LANES = 16, 2**12
 # An accelerator works on all of its lanes at once.
 LANES_OF_ACCELERATOR = 4096
 # A slice has work for its lanes, and an ensemble slices for many cores: a few where their lanes can be filled at all.

@@ -1,11 +1,13 @@
 """The states that a run kept, as rows of one table."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int, PyTree
+
+from gfsim.placement import on_host
 
 
 class Row(NamedTuple):
@@ -25,11 +27,16 @@ class Rows(NamedTuple):
 
 
 def ends(start: Row, end: Row) -> Rows:
-    """Rows of members that kept nothing in between: their start and, where it is another, their end."""
+    """Rows of members that kept nothing in between: their start and, where it is another, their end. Without an axis of
+    members they are those of a single run."""
     moved = start.clock != end.clock
-    if not moved.any():
-        return Rows(True, 1 + moved, jax.tree.map(lambda x: x[:, None], start))
-    return Rows(True, 1 + moved, jax.tree.map(lambda *x: np.stack(x, axis=1), start, end))
+    used = (start, end) if np.any(moved) else (start,)
+
+    def joined(*x: Any) -> np.ndarray:
+        rows = np.array([on_host(own) for own in x])
+        return rows.swapaxes(0, 1) if moved.ndim else rows[None]
+
+    return Rows(True, np.atleast_1d(1 + moved), jax.tree.map(joined, *used))
 
 
 def table(start: Row, kept: Row, counts: Int[np.ndarray, " members"], end: Row, start_is_kept: bool) -> Rows:

@@ -17,6 +17,7 @@ from gfsim.simulation.checkpoint import Checkpoint
 from gfsim.simulation.compiled import Fixed
 from gfsim.simulation.events import AbstractEvent
 from gfsim.simulation.lanes import Shares
+from gfsim.simulation.measure import Measured, few, measure_ends
 from gfsim.simulation.motion import COLUMNS, Kept, Paused, empty
 from gfsim.simulation.outcome import Outcome
 from gfsim.simulation.progress import LogTimeMeter
@@ -61,8 +62,10 @@ class Run:
         tolerance: Tolerance,
         solver: dfx.AbstractSolver | None,
         repeating: Sequence[tuple[float, str]] = (),
+        observed: bool = False,
     ):
-        """`repeating` names the solvers of an earlier run and the clock from which it used each."""
+        """`repeating` names the solvers of an earlier run and the clock from which it used each; `observed` is whether
+        observables are to be computed of what it keeps."""
         self._max_steps = sys.maxsize
         self.dynamics = flow
         self.events = events
@@ -81,6 +84,11 @@ class Run:
         self._mount(solver)
         self._seen: tuple[np.ndarray, Any] | None = None
         self._looking_products = 0
+        # What is wanted of the two ends of a run that keeps no more is computed behind each call, which the host waits
+        # for anyway.
+        alone = not self.ensemble and placement(theta0) is None
+        self._measures = alone and save is None and not observed and few(theta0.size)
+        self.measured: Measured | None = None
         self._begin(theta0, t1)
 
     def _begin(self, theta0: Any, t1: Any) -> None:
@@ -147,7 +155,8 @@ class Run:
         self._max_steps = max_steps
         self._mark = self._marks()
         self._resume(checkpoint)
-        while self._running().any():
+        running = self._running()
+        while running.any():
             budget = chunk
             if self._times is None:
                 # With what it may have to spare a call fills no more than its slots.
@@ -157,7 +166,7 @@ class Run:
             if self._planned:
                 budget = min(budget, OFTEN)
             if self.ensemble:
-                budget = min(budget, self._attempts_of_call(), NARROW_EVERY - self._taken % NARROW_EVERY)
+                budget = min(budget, self._attempts_of_call(running), NARROW_EVERY - self._taken % NARROW_EVERY)
             # Near its end a run is not looked at: no change would be repaid. Where a call ends for another reason than
             # a look, it ends after as many attempts as it is given, whatever the machine's pace made of them.
             look = self._chooser and self._chooser.settled and budget == self._chooser.next_look - self._taken
@@ -181,6 +190,11 @@ class Run:
             if checkpoint.due():
                 self._store(checkpoint)
         self._store(checkpoint)
+        if self._measures and self.measured is None:
+            self._measure()
+
+    def _measure(self) -> None:
+        self.measured = measure_ends(Fixed(self.dynamics, {}), self._start, self.motion)
 
     # Checkpoints hold all that changes between two chunks; everything else follows from the arguments of the run.
 
@@ -242,6 +256,8 @@ class Run:
         before = np.array(self._number("saved"))
         if self._shares is None:
             self.motion, self._kept[0] = integrate.advance(self._fixed, self.motion, self._kept[0], *how)
+            if self._measures:
+                self._measure()
         else:
             parts, queues = self._shares.parts(self.motion), self._shares.queues(self._running())
             done = self._shares.in_threads(
@@ -263,10 +279,10 @@ class Run:
         parts = [jax.tree.map(lambda x: np.array(on_host(x)[first]), kept) for kept in self._kept]
         return self._shares.whole(parts) if self._shares else parts[0]
 
-    def _attempts_of_call(self) -> int:
+    def _attempts_of_call(self, running: np.ndarray) -> int:
         data = getattr(self.dynamics.problem.objective, "data", None)
         work = self.dynamics.problem.size * (1 if data is None else data.n)
-        return max(1, WORK_OF_CALL // (max(work, LEAST_WORK) * int(np.sum(self._running()))))
+        return max(1, WORK_OF_CALL // (max(work, LEAST_WORK) * int(np.sum(running))))
 
     # The choice of solver.
 
@@ -365,20 +381,20 @@ class Run:
         }
 
     def rows(self) -> Rows:
-        """The states kept."""
+        """The states kept, without those that are measured already."""
+        clock, energy = (self._number(name) for name in ("clock", "dissipated"))
+        first, last = (None, None) if self.measured else (self._start, self.motion.state)
+        start, end = Row(np.zeros_like(clock), first, np.zeros_like(energy)), Row(clock, last, energy)
+        if self._keeps_ends_alone:
+            return ends(start, end)
 
         def row(clock: Any, state: PyTree, energy: Any) -> Row:
             own = on_host if self.ensemble else lambda x: on_host(x)[None]
             return Row(own(clock), jax.tree.map(own, state), own(energy))
 
-        clock, energy = (self._number(name) for name in ("clock", "dissipated"))
-        start = row(np.zeros_like(clock), self._start, np.zeros_like(energy))
-        end = row(clock, self.motion.state, energy)
-        if self._keeps_ends_alone:
-            return ends(start, end)
         start_is_kept = not isinstance(self._save, SaveAt) or bool(self._save.times[0] == 0.0)
         saved, kept = self._number("saved").astype(int), self._all_kept()
         assert kept is not None
         pieces = [(saved, kept)] if self._times is not None or not self._flushed else self._flushed
         counts, kept = one_after_another([(np.atleast_1d(n), row(kept.clock, *kept.y)) for n, kept in pieces])
-        return table(start, kept, counts, end, start_is_kept)
+        return table(row(*start), kept, counts, row(*end), start_is_kept)

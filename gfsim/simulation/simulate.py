@@ -20,11 +20,12 @@ from gfsim.landscape.spectrum import largest_eigenvalue
 from gfsim.placement import on_host, placed, placement
 from gfsim.problems.checks import tracing
 from gfsim.problems.problem import Problem
-from gfsim.simulation.assemble import Observable, assembled
+from gfsim.simulation.assemble import assembled
 from gfsim.simulation.checkpoint import Checkpoint
 from gfsim.simulation.compiled import Compiled, Fixed
 from gfsim.simulation.descend import DescentRun
 from gfsim.simulation.events import AbstractEvent, AnyOf, as_tuple, series_diverges
+from gfsim.simulation.measure import Observable
 from gfsim.simulation.progress import LogTimeMeter
 from gfsim.simulation.run import Run
 from gfsim.simulation.save import EveryStep, SaveAt
@@ -107,7 +108,7 @@ def simulate(
         return assembled(descent, observers, began, None)
 
     tolerance = _tolerance(start, rtol, atol)
-    run = Run(dynamics, start, np.full(start.shape[:-1], t1), save, events, tolerance, solver)
+    run = Run(dynamics, start, np.full(start.shape[:-1], t1), save, events, tolerance, solver, observed=bool(observers))
     with meter:
         run.go(max_steps, meter, kept)
 

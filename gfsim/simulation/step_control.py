@@ -5,9 +5,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optimistix as optx
 from jaxtyping import Array, Float, PyTree
 
+from gfsim.norms import two_norm
 from gfsim.types import Scalar
 
 SAFETY = 0.8
@@ -27,12 +27,12 @@ class Tolerance(NamedTuple):
 
     def size(self, leaf: Array, *others: Array) -> Scalar:
         """atol + rtol·max‖y‖₂."""
-        norms = jnp.stack([optx.two_norm(y) for y in (leaf, *others)])
+        norms = jnp.stack([two_norm(y) for y in (leaf, *others)])
         return jnp.asarray(self.atol) + self.rtol * jnp.max(norms)
 
     def ratio(self, error: PyTree, *states: PyTree) -> Scalar:
         """The error norm of a step between `states`; a step is accepted where it is at most one."""
-        leaves = jax.tree.map(lambda e, *y: optx.two_norm(e) / self.size(*y), error, *states)
+        leaves = jax.tree.map(lambda e, *y: two_norm(e) / self.size(*y), error, *states)
         return jnp.max(jnp.stack(jax.tree.leaves(leaves)))
 
 
@@ -58,12 +58,12 @@ def next_step(
 def first_step(field, y: PyTree, slope: PyTree, order: int, tolerance: Tolerance, remaining: Scalar) -> Scalar:
     """A starting step from the sizes of y, y' and y'' [Hairer, Nørsett & Wanner, II.4]; one evaluation of `field`."""
     # The start's own size stands for the whole state: leaves that start at zero have none.
-    size, speed = optx.two_norm(y), optx.two_norm(slope)
+    size, speed = two_norm(y), two_norm(slope)
     scale = tolerance.atol + tolerance.rtol * size
     trial = jnp.where(speed > 0, 0.01 * size / jnp.where(speed > 0, speed, 1.0), remaining)
     trial = jnp.minimum(jnp.where(trial > 0, trial, 1e-6), remaining)
     moved = _axpy(trial, slope, y)
-    curvature = optx.two_norm(_axpy(-1.0, slope, field(trial, moved))) / trial / scale
+    curvature = two_norm(_axpy(-1.0, slope, field(trial, moved))) / trial / scale
     speed = speed / scale
     largest = jnp.maximum(speed, curvature)
     by_order = jnp.where(

@@ -13,10 +13,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optimistix as optx
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, PyTree
 
+from gfsim.norms import two_norm
 from gfsim.solvers.base import AbstractFlowSolver
 from gfsim.solvers.curvature import AbstractCurvature, DenseCurvature
 from gfsim.solvers.loops import once
@@ -160,7 +160,7 @@ class BDF(AbstractFlowSolver):
 
     def step(self, terms, t0, t1, y0, args, solver_state, made_jump):
         s, h = solver_state, jnp.asarray(t1 - t0)
-        scale = self.atol + self.rtol * optx.two_norm(self.stiff(y0))
+        scale = self.atol + self.rtol * two_norm(self.stiff(y0))
         size = sum(leaf.size for leaf in jax.tree.leaves(self.stiff(y0)))
         k = s.order
 
@@ -202,7 +202,7 @@ class BDF(AbstractFlowSolver):
         # Half the step cures most failures of Newton's method: an error of this size asks for it.
         error = jax.tree.map(lambda x: table(_ERROR) * x, d)
         error = jax.tree.map(lambda e: jnp.where(failed, jnp.inf, e), error)
-        ratio = jnp.where(failed, jnp.inf, optx.two_norm(self.stiff(error)) / scale)
+        ratio = jnp.where(failed, jnp.inf, two_norm(self.stiff(error)) / scale)
 
         updated = _advanced(differences, d, k)
         ceiling = jnp.where(failed, 0.5 * h, jnp.maximum(s.ceiling, h))
@@ -234,7 +234,7 @@ class BDF(AbstractFlowSolver):
             residual = jax.tree.map(lambda f, p, d: c * f - p - d, image, psi, d)
             flat, unravel = ravel_pytree(self.stiff(residual))
             change = eqx.tree_at(self.stiff, residual, unravel(self.curvature.solve(factor, flat)))
-            norm = optx.two_norm(self.stiff(change))
+            norm = two_norm(self.stiff(change))
             # An accidental zero of one step is no promise for the next.
             rate = jnp.where(count > 0, jnp.maximum(norm / last, 0.01), rate)
             done = (norm == 0) | (rate < 1) & (rate / (1 - rate) * norm <= _SHARE * scale)

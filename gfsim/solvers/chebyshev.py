@@ -12,9 +12,9 @@ import diffrax as dfx
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optimistix as optx
 from jaxtyping import Array, Float, Int, PyTree
 
+from gfsim.norms import two_norm
 from gfsim.solvers.base import AbstractFlowSolver
 from gfsim.solvers.spectral_radius import generic_direction, power_iteration, unit
 
@@ -116,9 +116,9 @@ class RKC(AbstractFlowSolver):
         slope = terms.vf(t0, y0, args)
         # The flow's own direction finds the stiff modes that are excited; the random part finds the others.
         flow = self.stiff(slope)
-        flow = unit(flow, optx.two_norm(flow))
+        flow = unit(flow, two_norm(flow))
         direction = _combine((1.0, flow), (0.5, generic_direction(flow)))
-        direction = unit(direction, optx.two_norm(direction))
+        direction = unit(direction, two_norm(direction))
         radius, direction, count = power_iteration(
             self._product(terms, t0, y0, args), direction, max_products=30, tolerance=0.02
         )

@@ -10,14 +10,16 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optimistix as optx
 from jaxtyping import Array, Float, Int, PyTree
 
+from gfsim.norms import two_norm
 from gfsim.solvers.base import AbstractFlowSolver
 from gfsim.solvers.tableau import coefficients, evaluations_per_step, last_stages, real_stability_limit, tableau
 
-# Numbers up to which XLA sums a step's velocities faster by itself than as a product with a matrix.
-LARGEST_SUM = 2**13
+# Numbers in a step's velocities up to which XLA sums them faster by itself than as a product with a matrix. Up to so many
+# the stages too, if they are few, are written out: a compiled loop is slower there and sooner compiled, and spares the
+# copies that XLA would make of a large state's velocities.
+SMALL, FEW_STAGES = 2**12, 7
 
 
 class ExplicitState(NamedTuple):
@@ -33,8 +35,8 @@ class Explicit(AbstractFlowSolver):
 
     g_i = y + h Σ_j a_ij k_j, k_i = F(g_i), y₁ = y + h Σ_i b_i k_i with the error h Σ_i (b_i − b̂_i) k_i: diffrax's own
     arithmetic and dense output in two thirds of the operations a stage, which in a small network's flow cost as much as
-    the gradient. Stages are one compiled loop. Every method carries the velocity at y₁ to its next step: a
-    first-same-as-last one has it from its last stage, another evaluates it, and saves its first stage by it.
+    the gradient. Every method carries the velocity at y₁ to its next step: a first-same-as-last one has it from its
+    last stage, another evaluates it, and saves its first stage by it.
 
     The last two stages are both at the step's end: h(F(g_s) − F(g_{s−1})) = hJ(g_s − g_{s−1}), where rounding and error
     have put the stiffest modes [Hairer & Wanner, IV.2]. At its stability limit a method feels these; the ratio of the
@@ -97,7 +99,12 @@ class Explicit(AbstractFlowSolver):
             put = lambda k, f: jax.lax.dynamic_update_index_in_dim(k, h * f, i, 0)  # noqa: E731
             return jax.tree.map(put, k, image), None
 
-        k, _ = jax.lax.scan(stage, k, (jnp.arange(1, rest + 1), jnp.asarray(a[1:]), jnp.asarray(method.c)))
+        stages = np.arange(1, rest + 1), a[1:], method.c
+        if method.num_stages <= FEW_STAGES and all(x.size <= SMALL for x in jax.tree.leaves(k)):
+            for which in zip(*stages, strict=True):
+                k, _ = stage(k, which)
+        else:
+            k, _ = jax.lax.scan(stage, k, tuple(map(jnp.asarray, stages)))
         y1 = jax.tree.map(lambda y, k: y + combined(method.b_sol, k), y0, k)
         error = jax.tree.map(lambda k: combined(method.b_error, k), k)
         if method.fsal:
@@ -113,7 +120,7 @@ class Explicit(AbstractFlowSolver):
         return y1, error, {"y0": y0, "y1": y1, "k": k}, state, dfx.RESULTS.successful
 
     def _stretch(self, k: PyTree) -> Float[Array, ""]:
-        size = lambda row: optx.two_norm(jax.tree.map(lambda k: combined(row, k), self.stiff(k)))  # noqa: E731
+        size = lambda row: two_norm(jax.tree.map(lambda k: combined(row, k), self.stiff(k)))  # noqa: E731
         arguments, images = map(size, last_stages(type(self.method)))
         return jnp.where(arguments > 0, images / jnp.where(arguments > 0, arguments, 1.0), 0.0)
 
@@ -124,8 +131,10 @@ def combined(weights: Float[np.ndarray, " stages"], k: Float[Array, "stages ..."
     return functools.reduce(operator.add, terms)
 
 
-def _stage_sum(weights: Float[Array, " stages"], k: Float[Array, "stages ..."]) -> Float[Array, "..."]:
-    """Σ_i w_i k_i with weights that are not known when it is compiled."""
-    if k.size > LARGEST_SUM:
+def _stage_sum(weights: Float[Array | np.ndarray, " stages"], k: Float[Array, "stages ..."]) -> Float[Array, "..."]:
+    """Σ_i w_i k_i, in a compiled loop with weights that are not known when it is compiled."""
+    if isinstance(weights, np.ndarray):
+        return combined(weights, k)
+    if k.size > SMALL:
         return jnp.tensordot(weights, k, axes=1)
     return jnp.sum(weights.reshape(-1, *(1 for _ in k.shape[1:])) * k, axis=0)

@@ -9,8 +9,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optimistix as optx
 from jaxtyping import Array, Float, Int, PyTree
+
+from gfsim.norms import two_norm
 
 
 def unit(v: PyTree, norm: Float[Array, ""]) -> PyTree:
@@ -30,7 +31,7 @@ def generic_direction(like: PyTree) -> PyTree:
         return (i * i * 2**0.5 + i * 3**0.5) % 1.0 - 0.5
 
     v = jax.tree.map(leaf, like)
-    return unit(v, optx.two_norm(v))
+    return unit(v, two_norm(v))
 
 
 def power_iteration(
@@ -53,7 +54,7 @@ def power_iteration(
     def iterate(carry: Any) -> Any:
         v, radius, _, count = carry
         image = product(v)
-        norm = optx.two_norm(image)
+        norm = two_norm(image)
         larger = jnp.maximum(radius, norm)
         change = jnp.abs(norm - radius) / jnp.where(larger > 0, larger, 1.0)
         # Jv = 0 or an overflow says nothing about other directions: keep v.
@@ -61,6 +62,6 @@ def power_iteration(
         v = jax.tree.map(lambda new, old: jnp.where(usable, new, old), unit(image, norm), v)
         return v, larger, change, count + 1
 
-    zero = jnp.zeros_like(optx.two_norm(start))
+    zero = jnp.zeros_like(two_norm(start))
     v, radius, _, count = jax.lax.while_loop(unfinished, iterate, (start, zero, zero + jnp.inf, jnp.array(0)))
     return radius, v, count

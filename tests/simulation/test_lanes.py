@@ -189,13 +189,13 @@ def test_slices_hold_every_member_once():
 
 
 def test_lanes_are_fewer_the_larger_a_member():
-    assert [Shares(10_000, size).lanes for size in (10, 100, 200, 1000, 100_000)] == [32, 32, 16, 8, 8]
+    assert [Shares(10_000, size).lanes for size in (10, 200, 400, 1000, 100_000)] == [16, 16, 8, 8, 8]
     assert Shares(3, 10).lanes == 3
 
 
 def test_few_members_are_cut_for_several_cores_too():
     """A slice holds no fewer members than lanes would, and has no more lanes than members."""
-    for members, size, slices, lanes_each in ((64, 100, 2, 32), (40, 100, 2, 20), (64, 1000, 8, 8), (5, 1000, 1, 5)):
+    for members, size, slices, lanes_each in ((64, 100, 4, 16), (40, 100, 3, 14), (64, 1000, 8, 8), (5, 1000, 1, 5)):
         shares = Shares(members, size)
         assert (len(shares.slices), shares.lanes) == (slices, lanes_each)
     alone = Shares(20, 100, alone=True)
