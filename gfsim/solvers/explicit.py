@@ -16,9 +16,9 @@ from gfsim.norms import two_norm
 from gfsim.solvers.base import AbstractFlowSolver
 from gfsim.solvers.tableau import coefficients, evaluations_per_step, last_stages, real_stability_limit, tableau
 
-# Numbers in a step's velocities up to which XLA sums them faster by itself than as a product with a matrix. Up to so many
-# the stages too, if they are few, are written out: a compiled loop is slower there and sooner compiled, and spares the
-# copies that XLA would make of a large state's velocities.
+# Numbers in a step's velocities up to which XLA sums them faster by itself than as a product with a matrix, and up to
+# which the stages, if they are few, are written out: a compiled loop is slower there. It is sooner compiled, and spares
+# the copies that XLA would make of a large state's velocities.
 SMALL, FEW_STAGES = 2**12, 7
 
 
