@@ -69,7 +69,7 @@ class EarlyConvergence(gf.Scenario):
                 raise ValueError(f"{name} must lie between {least} and {most}, was {getattr(self, name)}")
 
     def reduced(self):
-        return dataclasses.replace(self, width=4, directions=40, rtol=1e-8, deep=False)
+        return dataclasses.replace(self, width=4, directions=40, deep=False)
 
     @property
     def ensemble(self):
