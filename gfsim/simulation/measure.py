@@ -20,7 +20,7 @@ from gfsim.types import Theta
 
 Observable = Callable[[Problem, Theta], Array]
 
-# Rows that are measured in one call: those of a run that keeps its ends, and others.
+# Rows in a block, which is measured in one call: those of a run that keeps its ends, and others.
 ENDS, BLOCKS = 2, (32768, 1024, 16)
 # Numbers in a block of rows, 16 MB; a single row may be longer.
 LARGEST_BLOCK = 2**21
@@ -36,8 +36,8 @@ class Measured(NamedTuple):
     observed: dict[str, Array]
 
 
-def few(size: int, rows: int = ENDS) -> bool:
-    """Whether so many rows of `size` parameters are measured in one call."""
+def few(size: int, rows: int = BLOCKS[-1]) -> bool:
+    """Whether so many rows of `size` parameters make a block."""
     return rows * size <= LARGEST_BLOCK
 
 
