@@ -10,7 +10,7 @@ import numpy as np
 from equinox import AbstractVar
 from jaxtyping import Array, Float, Int
 
-from gfsim.checks import finite_array, positive_integer
+from gfsim.checks import finite_array, positive_integer, real_number
 from gfsim.dynamics.descent import AbstractDescent, positive_step
 from gfsim.dynamics.oscillation import complementary, generic_block, refined, third_derivatives
 from gfsim.problems.problem import Problem, checked_problem
@@ -72,9 +72,11 @@ class AbstractCentralFlow(AbstractDescent):
     def path(self, theta0: Theta, steps: int) -> CentralPath:
         """The flow over so many steps, with the oscillation that it predicts around each of its states.
 
-        Raises ValueError or TypeError for steps that are no positive integer.
+        Raises ValueError or TypeError for a start that is no finite vector of the parameters' size, and for steps that
+        are no positive integer.
         """
-        return self._path(theta0, positive_integer("steps", steps))
+        start = jnp.asarray(finite_array("theta0", theta0, self.problem.size))
+        return self._path(start, positive_integer("steps", steps))
 
     @eqx.filter_jit
     def _path(self, theta0: Theta, steps: int) -> CentralPath:
@@ -170,9 +172,12 @@ class CentralFlow(AbstractCentralFlow):
 
     `simulate` takes it like a descent, whose iterates oscillate about it with covariance Σ. Below the edge, where
     λ_max < 2/η, it is gradient flow. `directions` is the number of top eigenvectors followed, at least as many as
-    reach the edge; `substeps` is how often per step Σ is found anew: on networks whose sharpness rises slowly, 2 and 8
-    differ by some 1e-4 of the path over hundreds of steps.
-    `path` gives Σ's eigenvalues and the predicted time-averaged loss L + tr(Σ)/η.
+    reach the edge; `substeps` is how often per step Σ is found anew, which errs to first order in the time between: on
+    networks whose sharpness rises slowly, 2 and 8 differ by some 1e-4 of the path over hundreds of steps; on a diagonal
+    network that starts past the edge, at 2.9/η, λ_max was still 23 % above it after 80 steps with 2, 2 % with 8, 0.1 %
+    with 32.
+    `path` gives Σ's eigenvalues and the predicted time-averaged loss L + tr(Σ)/η. Where no Σ is found, since in a
+    direction at the edge third derivatives are too small beside the others to hold it, what follows is not finite.
 
     Raises ValueError or TypeError for a `step_size` that is not positive and finite, and for `directions` or
     `substeps` that are not positive integers.
@@ -234,6 +239,7 @@ class RMSPropCentralFlow(AbstractCentralFlow):
         substeps: int = 2,
     ):
         checked_problem(problem)
+        decay, epsilon = real_number("decay", decay), real_number("epsilon", epsilon)
         if not 0 < decay < 1:
             raise ValueError(f"decay must lie between 0 and 1, was {decay}")
         if not 0 <= epsilon < np.inf:

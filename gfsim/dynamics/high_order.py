@@ -98,7 +98,6 @@ class Smoothness(NamedTuple):
     smoothness: Float[Array, ""]
 
 
-@functools.cache
 def high_order(
     degree: float | int, norm: str = "euclidean", smoothness: float | None = 1.0, step_size: float = 1.0
 ) -> optax.GradientTransformationExtraArgs:
@@ -115,15 +114,19 @@ def high_order(
     Raises ValueError for arguments that `HighOrderFlow` refuses, and a step size outside (0, 1].
     """
     _check(degree, norm, 1.0 if smoothness is None else smoothness)
-    if not 0 < step_size <= 1:
+    if not 0 < real_number("step_size", step_size) <= 1:
         raise ValueError(f"step_size must lie in (0, 1], was {step_size}")
-    p, s = float(degree), float(step_size)
+    return _transformation(float(degree), norm, None if smoothness is None else float(smoothness), float(step_size))
+
+
+@functools.cache
+def _transformation(p: float, norm: str, smoothness: float | None, s: float) -> optax.GradientTransformationExtraArgs:
     q = p / (p - 1)
     promised = s * q - s**p * (q - 1)
     halving = 2.0 ** (p - 1)
 
     def init(params: PyTree) -> Smoothness:
-        return Smoothness(jnp.asarray(1.0 if smoothness is None else float(smoothness)))
+        return Smoothness(jnp.asarray(1.0 if smoothness is None else smoothness))
 
     def update(updates: Any, state: Any, params: Any = None, *, value: Any = None, value_fn: Any = None, **_: Any):
         def moved(S: Scalar) -> PyTree:
@@ -228,7 +231,7 @@ def _positive_norm(gradient: PyTree) -> Scalar:
 def _check(degree: float | int, norm: str, smoothness: float) -> None:
     if not 1 < real_number("degree", degree) < np.inf:
         raise ValueError(f"degree must be a finite number above 1, was {degree}")
-    if norm not in NORMS:
+    if not isinstance(norm, str) or norm not in NORMS:
         raise ValueError(f"norm must be euclidean or coordinate, was {norm!r}")
     if not 0 < real_number("smoothness", smoothness) < np.inf:
         raise ValueError(f"smoothness must be a positive finite number, was {smoothness}")

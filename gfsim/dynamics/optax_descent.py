@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from gfsim.checks import positive_integer
 from gfsim.dynamics.descent import AbstractDescent, positive_step
-from gfsim.problems.checks import prng_key
+from gfsim.problems.checks import prng_key, tracing
 from gfsim.problems.problem import Problem, checked_problem
 from gfsim.types import Key, Theta
 
@@ -33,7 +33,8 @@ class OptaxDescent(AbstractDescent):
     samples is scaled by n/b, so that the mean of the batch gradients is the full gradient where b divides n.
 
     Raises ValueError if `step_size` is not positive and finite, if `batch_size` is not in 1 … n, or if only one of
-    `batch_size` and `key` is given; TypeError if `transformation` is not an optax transformation.
+    `batch_size` and `key` is given, and for a transformation that a step cannot use; TypeError if `transformation` is
+    not an optax transformation.
     """
 
     problem: Problem
@@ -63,6 +64,8 @@ class OptaxDescent(AbstractDescent):
         self.step_size = positive_step(step_size)
         self.batch_size = batch_size
         self.key = None if key is None else prng_key("key", key)
+        with tracing("transformation", transformation.update, "optax's, of one vector"):
+            jax.eval_shape(lambda theta: self.step(jnp.zeros((), int), self.init(theta)), problem.theta)
 
     def init(self, theta0: Theta) -> OptaxState:
         order = None if self.batch_size is None else jnp.arange(self.problem.data.n)

@@ -16,6 +16,9 @@ SmallMap = Float[Array, "kk kk"]
 
 _MOST_ITERATIONS = 500
 _RELATIVE_CHANGE = 1e-9
+# Share of α up to which conditions may be violated at the end; and share of the largest third derivatives below which
+# others are rounding.
+_RESIDUAL, _ROUNDING = 1e-3, 1e-12
 
 
 def generic_block(size: int, columns: int) -> Block:
@@ -58,12 +61,14 @@ def complementary(alpha: Small, beta: SmallMap, start: Small) -> Small:
     """X ⪰ 0 with α + β[X] ⪰ 0 and ⟨X, α + β[X]⟩ = 0, as the minimiser of ½β[X, X] + ⟨α, X⟩ over X ⪰ 0.
 
     `beta`, symmetric and positive semidefinite, acts on X.ravel(). Accelerated projected gradient with restarts from
-    `start`, after the congruence X = DYD that gives β a unit diagonal; zero in directions on which β does not act.
+    `start`, after the congruence X = DYD that leaves no entry of β above one; zero in directions on which β does not
+    act, and NaN where the iteration does not get there.
     """
     k = alpha.shape[0]
-    diagonal = jnp.diagonal(beta)[:: k + 1]
-    acts = diagonal > 0
-    scale = jnp.where(acts, jnp.where(acts, diagonal, 1.0) ** -0.25, 0.0)
+    # Of a direction not its own entry alone: with others it may act where by itself it does not.
+    largest = jnp.max(jnp.diagonal(beta).reshape(k, k), axis=1)
+    acts = largest > _ROUNDING**2 * jnp.max(largest)
+    scale = jnp.where(acts, jnp.where(acts, largest, 1.0) ** -0.25, 0.0)
     both = jnp.outer(scale, scale)
     alpha, beta = both * alpha, jnp.outer(both.ravel(), both.ravel()) * beta
     start = jnp.where(both > 0, start / jnp.where(both > 0, both, 1.0), 0.0)
@@ -87,7 +92,10 @@ def complementary(alpha: Small, beta: SmallMap, start: Small) -> Small:
 
     start = _projected(start)
     first = (start, start, jnp.ones(()), jnp.full((), jnp.inf), jnp.zeros((), int))
-    return both * jax.lax.while_loop(unfinished, iterate, first)[0]
+    y = jax.lax.while_loop(unfinished, iterate, first)[0]
+    # Moved by a length of one, and not by the shorter steps that converge.
+    violation = jnp.linalg.norm(y - _projected(y - slope(y)))
+    return jnp.where(violation <= _RESIDUAL * jnp.linalg.norm(alpha), both * y, jnp.nan)
 
 
 def _projected(x: Small) -> Small:

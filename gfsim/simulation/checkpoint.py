@@ -142,6 +142,22 @@ def _where(stored: Any, like: Any) -> Any:
     return placed(np.asarray(stored), placement(like)) if is_spread(like) else stored
 
 
+def _sum(identity: str, notes: dict[str, Any], payload: bytes) -> str:
+    return hashlib.sha256(json.dumps([identity, notes]).encode() + payload).hexdigest()
+
+
+def _checked_place(path: Path) -> None:
+    """Raises ValueError where no file can be written at `path`: before a solve, not after it."""
+    if path.is_dir():
+        raise ValueError(f"checkpoint must be the path of a file, was the folder {str(path)!r}")
+    writable = False
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        writable = os.access(path.parent, os.W_OK)
+    if not writable:
+        raise ValueError(f"checkpoint must be the path of a file that can be written, was {str(path)!r}")
+
+
 class Checkpoint:
     """The file of the run that dynamics, start, events and `arguments` determine.
 
@@ -158,8 +174,8 @@ class Checkpoint:
     ):
         if path is not None and not isinstance(path, str | os.PathLike):
             raise TypeError(f"checkpoint must be the path of a file, was {path!r}")
-        if path is not None and Path(path).is_dir():
-            raise ValueError(f"checkpoint must be the path of a file, was the folder {str(path)!r}")
+        if path is not None:
+            _checked_place(Path(path))
         folder = _folder.get()
         self._path = Path(path) if path is not None else None
         if self._path is not None or folder is not None:
@@ -187,7 +203,7 @@ class Checkpoint:
         head, _, payload = content[len(_MAGIC) :].partition(b"\n")
         try:
             header = json.loads(head)
-            whole = hashlib.sha256(payload).hexdigest() == header["sha256"]
+            whole = header["sha256"] == _sum(header["identity"], header["notes"], payload)
         except (ValueError, KeyError, TypeError):
             whole, header = False, {}
         if not whole:
@@ -217,7 +233,7 @@ class Checkpoint:
         buffer = io.BytesIO()
         eqx.tree_serialise_leaves(buffer, state)
         payload = buffer.getvalue()
-        header = {"identity": self._identity, "sha256": hashlib.sha256(payload).hexdigest(), "notes": notes}
+        header = {"identity": self._identity, "sha256": _sum(self._identity, notes, payload), "notes": notes}
         self._path.parent.mkdir(parents=True, exist_ok=True)
         # One name for the temporary file: what a kill leaves of it, the next write overwrites.
         temporary = self._path.with_name(self._path.name + ".writing")

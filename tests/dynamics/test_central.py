@@ -33,6 +33,39 @@ def test_no_oscillation_where_the_constraint_is_slack():
     np.testing.assert_array_equal(above, 0)
 
 
+@pytest.mark.parametrize("share", [1.0, 1e-3, 1e-8])
+def test_a_direction_held_by_others_alone_does_not_slow_them(share):
+    """Its own third derivative is a small share of those that it has with the others."""
+    factors = np.random.default_rng(1).normal(size=(3, 3, 40))
+    factors = factors + factors.transpose(1, 0, 2)
+    factors[2, 2] *= share
+    flat = jnp.asarray(factors.reshape(9, 40))
+    beta = flat @ flat.T / 40
+    alpha = jnp.diag(jnp.array([-0.1, -0.1, 1.0]))
+    x = complementary(alpha, beta, jnp.zeros((3, 3)))
+    slack = alpha + (beta @ x.ravel()).reshape(3, 3)
+    assert np.linalg.eigvalsh(slack)[0] > -1e-8
+    assert abs(float(jnp.vdot(x, slack))) < 1e-9
+    assert float(jnp.linalg.norm(x)) > 1e-3
+    if share < 1e-2:
+        # At the edge itself it would have to oscillate by more than an iteration finds.
+        assert np.all(np.isnan(complementary(-0.1 * jnp.eye(3), beta, jnp.zeros((3, 3)))))
+
+
+def test_two_valleys_are_held_whatever_else_is_followed():
+    """L = Σ(½w_i x_i² − c_i w_i): each w_i stays at 2/η, each ⟨x_i²⟩ at 2c_i; the directions of w have no third
+    derivative of their own."""
+
+    def loss(p):
+        return 0.5 * jnp.vdot(p[2:], p[:2] ** 2) - jnp.vdot(jnp.array([0.3, 0.1]), p[2:])
+
+    start = jnp.array([0.0, 0.0, 9.0, 9.8])
+    for directions in (2, 3, 4):
+        path = gf.CentralFlow(gf.Problem.from_loss(loss, start), 0.2, directions).path(start, 90)
+        np.testing.assert_allclose(path.theta[-1, 2:], 10, rtol=1e-6)
+        np.testing.assert_allclose(path.variances[-1, :2], [0.6, 0.2], rtol=1e-6)
+
+
 def test_block_iteration_finds_the_top_eigenvectors():
     rng = np.random.default_rng(0)
     q, _ = np.linalg.qr(rng.normal(size=(40, 40)))

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ import pytest
 import gfsim as gf
 from gfsim.simulation import checkpoint as module
 from gfsim.simulation.checkpoint import Checkpoint, checkpoints_in, fingerprint
+from gfsim.simulation.run import Run
 from tests.systems import SYSTEMS
 
 
@@ -197,6 +199,8 @@ def test_a_folder_keeps_every_solve_under_its_own_name(tmp_path):
         (lambda b: b[: len(b) // 2], "checkpoint must be undamaged, was .*: delete it"),
         (lambda b: b[:-1] + bytes([b[-1] ^ 1]), "checkpoint must be undamaged"),
         (lambda b: b[:30], "checkpoint must be undamaged"),
+        (lambda b: b.replace(b'"taken": ', b'"taken": 1'), "checkpoint must be undamaged"),
+        (lambda b: b.replace(b'"identity"', b'"identify"'), "checkpoint must be undamaged"),
         (lambda b: b"PK\x03\x04" + b, "checkpoint must be a file written by gfsim"),
         (lambda b: b"", "checkpoint must be a file written by gfsim"),
     ],
@@ -210,6 +214,14 @@ def test_damaged_and_foreign_files_are_refused(tmp_path, damage, message):
         stiff(checkpoint=path)
     assert "\n" not in str(caught.value)
     assert path.read_bytes() == before
+
+
+def test_a_place_that_takes_no_file_is_refused_before_the_solve(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(Run, "go", None)
+    for path in (tmp_path / "file" / "run.checkpoint", Path("/proc/nowhere/run.checkpoint")):
+        with pytest.raises(ValueError, match=r"^checkpoint must be the path of a file that can be written, was '"):
+            stiff(checkpoint=path)
 
 
 def test_the_checkpoint_of_another_run_is_refused(tmp_path):

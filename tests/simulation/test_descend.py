@@ -160,6 +160,11 @@ def test_max_steps(quadratic):
         (lambda p: gf.GradientDescent(p, 0.0), ValueError, "step_size must be a positive finite number, was 0.0"),
         (lambda p: gf.GradientDescent(p, np.nan), ValueError, "step_size must be a positive"),
         (lambda p: gf.OptaxDescent(p, "adam", 0.1), TypeError, "transformation"),
+        (
+            lambda p: gf.OptaxDescent(p, optax.lookahead(optax.sgd(0.1), 2, 0.5), 0.1),
+            ValueError,
+            "^transformation must be",
+        ),
         (lambda p: gf.OptaxDescent(p, optax.sgd(0.1), 0.1, batch_size=4), ValueError, "key was missing"),
         (
             lambda p: gf.OptaxDescent(p, optax.sgd(0.1), 0.1, batch_size=99, key=jax.random.key(0)),
