@@ -388,6 +388,22 @@ def test_work_is_counted_exactly(monkeypatch):
         assert len(calls) == stats["gradients"] + stats["hessian_products"] + 1 + len(measured)
 
 
+def test_ends_are_the_same_measured_behind_the_calls_and_after_the_run():
+    network = gf.networks.TwoLayer(2, 3, gf.networks.ReLUPower(2), key=jax.random.key(0))
+    data = gf.Dataset(np.array([[1.0, 0.5], [-0.5, 1.0], [0.3, -1.0]]), np.array([1.0, -1.0, 1.0]))
+    problem = gf.Problem(network, data, gf.losses.Logistic())
+    norm = gf.events.norm_reaches(1.5 * float(jnp.linalg.norm(problem.theta)))
+    there = gf.events.norm_reaches(0.5 * float(jnp.linalg.norm(problem.theta)))
+    for flow in (gf.GradientFlow(problem), gf.CorrelationFlow(problem, polar=True)):
+        for options in ({}, {"until": norm}, {"until": there}, {"max_steps": 7}):
+            behind = gf.simulate(flow, problem.theta, 5.0, **options)
+            after = gf.simulate(flow, problem.theta, 5.0, observe={"loss": gf.observables.loss}, **options)
+            assert behind.outcome == after.outcome
+            assert behind.t.size == (1 if options.get("until") is there else 2)
+            for name in ("t", "log_t", "theta", "potential", "dissipated", "conserved", "valid"):
+                np.testing.assert_allclose(getattr(behind, name), getattr(after, name), rtol=1e-13, atol=1e-15)
+
+
 def test_another_start_end_or_tolerance_compiles_nothing(systems, count_compilations):
     system = systems["quadratic"]
     flow = gf.GradientFlow(system.problem)
