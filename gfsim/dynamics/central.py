@@ -8,11 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from equinox import AbstractVar
+from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
 from gfsim.checks import finite_array, positive_integer, real_number
 from gfsim.dynamics.descent import AbstractDescent, positive_step
 from gfsim.dynamics.oscillation import complementary, generic_block, refined, third_derivatives
+from gfsim.problems.checks import float64_vector
 from gfsim.problems.problem import Problem, checked_problem
 from gfsim.types import Theta
 
@@ -72,10 +74,12 @@ class AbstractCentralFlow(AbstractDescent):
     def path(self, theta0: Theta, steps: int) -> CentralPath:
         """The flow over so many steps, with the oscillation that it predicts around each of its states.
 
-        Raises ValueError or TypeError for a start that is no finite vector of the parameters' size, and for steps that
-        are no positive integer.
+        Raises TypeError for a start that is no float64 array of shape (P,), ValueError for one that is not finite, and
+        either for steps that are no positive integer.
         """
-        start = jnp.asarray(finite_array("theta0", theta0, self.problem.size))
+        start = float64_vector("theta0", theta0, self.problem.size)
+        if not isinstance(start, Tracer):
+            finite_array("theta0", start)
         return self._path(start, positive_integer("steps", steps))
 
     @eqx.filter_jit

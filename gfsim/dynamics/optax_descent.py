@@ -64,7 +64,7 @@ class OptaxDescent(AbstractDescent):
         self.step_size = positive_step(step_size)
         self.batch_size = batch_size
         self.key = None if key is None else prng_key("key", key)
-        with tracing("transformation", transformation.update, "optax's, of one vector"):
+        with tracing("transformation", transformation.update, "an optax transformation for a vector"):
             jax.eval_shape(lambda theta: self.step(jnp.zeros((), int), self.init(theta)), problem.theta)
 
     def init(self, theta0: Theta) -> OptaxState:

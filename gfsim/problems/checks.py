@@ -52,6 +52,15 @@ def layer_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
     return tuple(positive_integer(f"sizes[{l}]", size) for l, size in enumerate(sizes))
 
 
+def float64_vector(name: str, value: object, size: int) -> jax.Array:
+    """`value`, a float64 array of shape (size,), traced or not. Raises TypeError."""
+    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+    if shape != (size,) or dtype != jnp.float64:
+        was = repr(value) if shape is None else f"{dtype} of shape {shape}"
+        raise TypeError(f"{name} must be a float64 array of shape ({size},), was {was}")
+    return value  # pyright: ignore[reportReturnType]
+
+
 def prng_key(name: str, value: object) -> jax.Array:
     """`value` if it is one JAX random key, new or old style. Raises TypeError."""
     if isinstance(value, jax.Array):

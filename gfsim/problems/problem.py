@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Float, PyTree
 
 from gfsim.checks import positive_integer
-from gfsim.problems.checks import require_x64, tracing
+from gfsim.problems.checks import float64_vector, require_x64, tracing
 from gfsim.problems.data import Dataset
 from gfsim.problems.losses import AbstractLoss
 from gfsim.problems.objectives import AbstractObjective, FunctionObjective, NetworkObjective
@@ -191,11 +191,7 @@ class Problem(eqx.Module):
         return self.objective
 
     def _checked(self, name: str, theta: Theta) -> Theta:
-        shape, dtype = getattr(theta, "shape", None), getattr(theta, "dtype", None)
-        if shape != (self.size,) or dtype != jnp.float64:
-            was = repr(theta) if shape is None else f"{dtype} of shape {shape}"
-            raise TypeError(f"{name} must be a float64 array of shape ({self.size},), was {was}")
-        return theta
+        return float64_vector(name, theta, self.size)
 
 
 def checked_problem(problem: object) -> Problem:

@@ -146,14 +146,23 @@ def _sum(identity: str, notes: dict[str, Any], payload: bytes) -> str:
     return hashlib.sha256(json.dumps([identity, notes]).encode() + payload).hexdigest()
 
 
+def _beside(path: Path) -> Path:
+    """Where a file is written before it takes its place. One name: the next write overwrites what a kill left."""
+    return path.with_name(path.name + ".writing")
+
+
 def _checked_place(path: Path) -> None:
     """Raises ValueError where no file can be written at `path`: before a solve, not after it."""
-    if path.is_dir():
-        raise ValueError(f"checkpoint must be the path of a file, was the folder {str(path)!r}")
-    writable = False
-    with contextlib.suppress(OSError):
+    folder = writable = False
+    # ValueError for a null byte, OSError for all that a file system refuses, such as a name too long.
+    with contextlib.suppress(OSError, ValueError):
+        folder = path.is_dir()
         path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            _beside(path).stat()
         writable = os.access(path.parent, os.W_OK)
+    if folder:
+        raise ValueError(f"checkpoint must be the path of a file, was the folder {str(path)!r}")
     if not writable:
         raise ValueError(f"checkpoint must be the path of a file that can be written, was {str(path)!r}")
 
@@ -174,8 +183,6 @@ class Checkpoint:
     ):
         if path is not None and not isinstance(path, str | os.PathLike):
             raise TypeError(f"checkpoint must be the path of a file, was {path!r}")
-        if path is not None:
-            _checked_place(Path(path))
         folder = _folder.get()
         self._path = Path(path) if path is not None else None
         if self._path is not None or folder is not None:
@@ -184,6 +191,8 @@ class Checkpoint:
                     f"checkpoint must be left out where several processes share a run, was {path or folder} in "
                     f"{jax.process_count()} processes"
                 )
+            if self._path is not None:
+                _checked_place(self._path)
             # Reading versions and hashing arguments takes longer than a short run.
             self._identity = fingerprint(dynamics, theta0, events, *arguments)
         if self._path is None and folder is not None:
@@ -235,8 +244,7 @@ class Checkpoint:
         payload = buffer.getvalue()
         header = {"identity": self._identity, "sha256": _sum(self._identity, notes, payload), "notes": notes}
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        # One name for the temporary file: what a kill leaves of it, the next write overwrites.
-        temporary = self._path.with_name(self._path.name + ".writing")
+        temporary = _beside(self._path)
         # Two equal runs at once share their file.
         with _WRITING:
             with temporary.open("wb") as file:

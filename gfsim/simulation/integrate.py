@@ -52,6 +52,7 @@ def terms_of(flow: AbstractFlow) -> dfx.ODETerm:
     """The flow and its energy quadrature as a diffrax term."""
 
     def field(clock: Any, y: Carried, args: Any) -> Carried:
+        # Else XLA may compute parts of a gradient once more for its norm.
         velocity = jax.lax.optimization_barrier(flow.vector_field(clock, y.state))
         return Carried(velocity, flow.dissipation(y.state, velocity))
 

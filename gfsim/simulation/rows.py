@@ -26,6 +26,12 @@ class Rows(NamedTuple):
     table: Row
 
 
+def by_member(clock: Any, state: PyTree, dissipated: Any, *, ensemble: bool) -> Row:
+    """Their row on the host, with an axis of members that those of a single run have not."""
+    own = on_host if ensemble else lambda x: on_host(x)[None]
+    return Row(own(clock), jax.tree.map(own, state), own(dissipated))
+
+
 def ends(start: Row, end: Row) -> Rows:
     """Rows of members that kept nothing in between: their start and, where it is another, their end. Without an axis of
     members they are those of a single run."""

@@ -1,5 +1,6 @@
 """A run in progress: which solver steps, what is kept, how it ends."""
 
+import functools
 import sys
 import time
 from collections.abc import Sequence
@@ -8,7 +9,7 @@ from typing import Any
 import diffrax as dfx
 import jax
 import numpy as np
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float
 
 from gfsim.dynamics.base import AbstractFlow
 from gfsim.placement import on_host, placement
@@ -21,7 +22,7 @@ from gfsim.simulation.measure import Measured, few, measure_ends
 from gfsim.simulation.motion import COLUMNS, Kept, Paused, empty
 from gfsim.simulation.outcome import Outcome
 from gfsim.simulation.progress import LogTimeMeter
-from gfsim.simulation.rows import Row, Rows, ends, one_after_another, table
+from gfsim.simulation.rows import Row, Rows, by_member, ends, one_after_another, table
 from gfsim.simulation.save import EveryStep, SaveAt
 from gfsim.simulation.step_control import Tolerance
 from gfsim.solvers.base import AbstractFlowSolver
@@ -87,7 +88,7 @@ class Run:
         # What is wanted of the two ends of a run that keeps no more is computed behind each call, which the host waits
         # for anyway.
         alone = not self.ensemble and placement(theta0) is None
-        self._measures = alone and save is None and not observed and few(theta0.size)
+        self._measures_ends = alone and save is None and not observed and few(theta0.size)
         self.measured: Measured | None = None
         self._begin(theta0, t1)
 
@@ -190,10 +191,10 @@ class Run:
             if checkpoint.due():
                 self._store(checkpoint)
         self._store(checkpoint)
-        if self._measures and self.measured is None:
-            self._measure()
+        if self._measures_ends and self.measured is None:
+            self._measure_ends()
 
-    def _measure(self) -> None:
+    def _measure_ends(self) -> None:
         self.measured = measure_ends(Fixed(self.dynamics, {}), self._start, self.motion)
 
     # Checkpoints hold all that changes between two chunks; everything else follows from the arguments of the run.
@@ -256,8 +257,8 @@ class Run:
         before = np.array(self._number("saved"))
         if self._shares is None:
             self.motion, self._kept[0] = integrate.advance(self._fixed, self.motion, self._kept[0], *how)
-            if self._measures:
-                self._measure()
+            if self._measures_ends:
+                self._measure_ends()
         else:
             parts, queues = self._shares.parts(self.motion), self._shares.queues(self._running())
             done = self._shares.in_threads(
@@ -388,13 +389,10 @@ class Run:
         if self._keeps_ends_alone:
             return ends(start, end)
 
-        def row(clock: Any, state: PyTree, energy: Any) -> Row:
-            own = on_host if self.ensemble else lambda x: on_host(x)[None]
-            return Row(own(clock), jax.tree.map(own, state), own(energy))
-
         start_is_kept = not isinstance(self._save, SaveAt) or bool(self._save.times[0] == 0.0)
         saved, kept = self._number("saved").astype(int), self._all_kept()
         assert kept is not None
         pieces = [(saved, kept)] if self._times is not None or not self._flushed else self._flushed
-        counts, kept = one_after_another([(np.atleast_1d(n), row(kept.clock, *kept.y)) for n, kept in pieces])
-        return table(row(*start), kept, counts, row(*end), start_is_kept)
+        own = functools.partial(by_member, ensemble=self.ensemble)
+        counts, kept = one_after_another([(np.atleast_1d(n), own(kept.clock, *kept.y)) for n, kept in pieces])
+        return table(own(*start), kept, counts, own(*end), start_is_kept)

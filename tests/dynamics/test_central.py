@@ -66,6 +66,12 @@ def test_two_valleys_are_held_whatever_else_is_followed():
         np.testing.assert_allclose(path.variances[-1, :2], [0.6, 0.2], rtol=1e-6)
 
 
+def test_a_path_can_be_traced():
+    flow = gf.CentralFlow(gf.Problem.from_loss(lambda p: 0.5 * jnp.sum(p**2), jnp.ones(2)), 0.1)
+    traced = jax.jit(lambda start: flow.path(start, 3).theta)(jnp.ones(2))
+    np.testing.assert_allclose(traced, flow.path(jnp.ones(2), 3).theta, rtol=1e-14)
+
+
 def test_block_iteration_finds_the_top_eigenvectors():
     rng = np.random.default_rng(0)
     q, _ = np.linalg.qr(rng.normal(size=(40, 40)))

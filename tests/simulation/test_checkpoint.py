@@ -219,7 +219,8 @@ def test_damaged_and_foreign_files_are_refused(tmp_path, damage, message):
 def test_a_place_that_takes_no_file_is_refused_before_the_solve(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(Run, "go", None)
-    for path in (tmp_path / "file" / "run.checkpoint", Path("/proc/nowhere/run.checkpoint")):
+    places = tmp_path / "file" / "run.checkpoint", Path("/proc/nowhere/run.checkpoint"), tmp_path / ("n" * 250)
+    for path in (*places, tmp_path / "null\0byte"):
         with pytest.raises(ValueError, match=r"^checkpoint must be the path of a file that can be written, was '"):
             stiff(checkpoint=path)
 

@@ -12,7 +12,7 @@ from gfsim.solvers import RKC
 SIZE = 100_000
 
 
-@pytest.mark.parametrize(("solver", "most"), [(dfx.Tsit5(), 13), (RKC(), 10), (dfx.Dopri8(), 20)])
+@pytest.mark.parametrize(("solver", "most"), [(dfx.Tsit5(), 13.1), (RKC(), 10), (dfx.Dopri8(), 20)])
 def test_a_run_holds_few_vectors(monkeypatch, solver, most):
     """What the compiled loop is given, returns and needs in between, as the compiler counts it, beside the data (one
     vector of the size of θ) and two saved states."""
@@ -29,4 +29,4 @@ def test_a_run_holds_few_vectors(monkeypatch, solver, most):
     theta0, save = jax.random.normal(jax.random.key(0), (SIZE,)), gf.linear_spaced(0.05, 0.1, 2)
     gf.simulate(gf.GradientFlow(problem), theta0, 0.1, solver=solver, save=save)
     # The rest, hundredths of a vector, are numbers and partial sums.
-    assert round(max(vectors)) == most
+    assert round(max(vectors), 1) == most

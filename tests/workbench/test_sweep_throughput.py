@@ -14,16 +14,16 @@ from tests.workbench.sweeps import start
 SMALL = ["delta=1e-3,1e-4", "width=4", "rtol=1e-8"]
 
 
-def seconds_of(capsys, folder, seeds: int) -> float:
-    """Of a run, once an ensemble of this size is compiled."""
-    seconds = 0.0
+def seconds_of(capsys, folder, seeds: int) -> list[float]:
+    """Of a run, while an ensemble of this size has to be compiled, and after that."""
+    seconds = []
     for turn in ("compiling", "compiled"):
         out = str(folder / f"{turn}-{seeds}")
         arguments = ["--grid", *SMALL, "--seeds", f"0:{seeds}", "--vmap", "--out", out, "--json"]
         assert main(["sweep", "early-convergence", *arguments]) == 0
         found = json.loads(capsys.readouterr().out)
         assert found["solved"] == 2 * seeds
-        seconds = found["seconds"] / (2 * seeds)
+        seconds.append(found["seconds"] / (2 * seeds))
     return seconds
 
 
@@ -35,17 +35,18 @@ def test_two_thousand_small_flows(tmp_path, capsys):
         assert start(tmp_path, "run", "early-convergence", *point, "--seed", str(seed)).wait() == 0
     by_process = (time.perf_counter() - began) / 2
 
-    few, many = seconds_of(capsys, tmp_path, 250), seconds_of(capsys, tmp_path, 1000)
+    _, few = seconds_of(capsys, tmp_path, 250)
+    first, many = seconds_of(capsys, tmp_path, 1000)
     members = [EarlyConvergence(delta=1e-3, width=4, rtol=1e-8, seed=seed) for seed in range(100)]
     began = time.perf_counter()
     for _ in range(3):
         EarlyConvergence.simulate_ensemble(members)
     bare = (time.perf_counter() - began) / 300
-    costs = {"process": by_process, "of 500": few, "of 2000": many, "own": many - bare}
+    costs = {"process": by_process, "of 500": few, "of 2000, compiling": first, "of 2000": many, "own": many - bare}
     per_run = ", ".join(f"{name} {1e3 * value:.3g} ms" for name, value in costs.items())
     with capsys.disabled():
         sys.stdout.write(f"\nper run: {per_run}\n")
-    assert by_process >= 5 * many
+    assert by_process >= 5 * first
     # In proportion to the members, but for what the machine does beside.
     assert 0.5 <= many / few <= 1.5
 
