@@ -27,7 +27,7 @@ from scipy.integrate import solve_ivp
 import gfsim as gf
 from benchmarks.problems import FLOWS, Flow
 from gfsim.plotting import COLOURS, style
-from gfsim.solvers import BDF, RKC
+from gfsim.solvers import BDF, RKC, Dopri5S
 
 ROOT = Path(__file__).parents[1]
 KEPT = Path(__file__).parent / "out"
@@ -121,7 +121,7 @@ class Entry(NamedTuple):
 
 OWN = {
     "gfsim": Entry(ours(None)),
-    "gfsim Tsit5": Entry(ours(dfx.Tsit5()), stretch=OWN_STRETCH),
+    "gfsim Dopri5S": Entry(ours(Dopri5S()), stretch=OWN_STRETCH),
     "gfsim Dopri8": Entry(ours(dfx.Dopri8()), stretch=OWN_STRETCH),
     "gfsim RKC": Entry(ours(RKC())),
     "gfsim BDF": Entry(ours(BDF()), dense=True),

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PyTree
 from gfsim.norms import two_norm
 from gfsim.types import Scalar
 
-SAFETY = 0.8
+SAFETY, PROPORTIONAL, DAMPING = 0.9, 0.7, 0.4
 SHRINK_AT_MOST = 0.1
 GROW_AT_MOST = 5.0
 
@@ -39,18 +39,17 @@ class Tolerance(NamedTuple):
 def next_step(
     step: Scalar, error: Scalar, order: int, accepted: Array, last_step: Scalar, last_error: Scalar
 ) -> Scalar:
-    """The step to try next, from the error ratio of the last one (accepted where ≤ 1; `order` is the error's).
+    """The step to try next, from the error ratio of the last one (accepted where ≤ 1; k = `order` is the error's).
 
-    The elementary rule h·0.8·err^{−1/k}, and after an accepted step no more than what the trend of two successive
-    errors predicts [Gustafsson 1994; the rule of RKC, Sommeijer, Shampine & Verwer 1998]. `last_step` = 0 where there
-    is no accepted predecessor.
+    h·0.9·err^{−0.7/k}·err_last^{0.4/k} after two accepted steps, h·0.9·err^{−1/k} else: a proportional-integral rule
+    [Gustafsson 1991; Hairer & Wanner, IV.2]. At a method's stability limit, where the plain one makes steps grow and be
+    refused in turn, it has fewer refused, and on a smooth flow errors settle at 0.9^{k/0.3}. `last_step` = 0 where
+    there is no accepted predecessor.
     """
-    # Where nothing moves no step errs; a trend between two such errors would be one between zeros.
-    error, last_error = jnp.maximum(error, 1e-12), jnp.maximum(last_error, 1e-12)
-    plain = SAFETY * error ** (-1 / order)
-    known = last_step > 0
-    trend = plain * step / jnp.where(known, last_step, 1.0) * (last_error / error) ** (1 / order)
-    factor = jnp.where(accepted & known, jnp.minimum(plain, trend), plain)
+    # Where nothing moves no step errs. A last error of nothing would cut a step that is as long as it may be.
+    error, last_error = jnp.maximum(error, 1e-12), jnp.maximum(last_error, 1e-4)
+    damped = error ** (-PROPORTIONAL / order) * last_error ** (DAMPING / order)
+    factor = SAFETY * jnp.where(accepted & (last_step > 0), damped, error ** (-1 / order))
     # An overflowing trial has an infinite error; the plain rule then gives 0.
     return step * jnp.clip(factor, SHRINK_AT_MOST, jnp.where(accepted, GROW_AT_MOST, SAFETY))
 
@@ -75,6 +74,4 @@ def first_step(field, y: PyTree, slope: PyTree, order: int, tolerance: Tolerance
 
 
 def _axpy(a, x: PyTree, y: PyTree) -> PyTree:
-    import jax
-
     return jax.tree.map(lambda x, y: a * x + y, x, y)

@@ -11,6 +11,7 @@ import numpy as np
 from gfsim.solvers.bdf import BDF
 from gfsim.solvers.chebyshev import RKC
 from gfsim.solvers.curvature import AbstractCurvature
+from gfsim.solvers.dormand_prince import Dopri5S
 from gfsim.solvers.tableau import real_stability_limit
 
 # From this rtol on order 8 needs fewer gradients than order 5 for the same error, on smooth flows that are not stiff.
@@ -41,7 +42,7 @@ PRICE = 3.0
 # Operations that a gradient takes as long as, however small its network.
 LEAST_GRADIENT = 3e4
 EXPLICIT, STABILISED, IMPLICIT = range(3)
-OFFERED = {solver.__name__: solver for solver in (dfx.Tsit5, dfx.Dopri8, RKC, BDF)}
+OFFERED = {solver.__name__: solver for solver in (Dopri5S, dfx.Dopri8, RKC, BDF)}
 
 
 class Chooser:
@@ -68,7 +69,7 @@ class Chooser:
         """`curvature` gives what BDF would keep and solve with, None where it is not to be had; asked at a look. In an
         ensemble a gradient of the other methods, which members share, takes 1/`shared` of the time of BDF's."""
         self._rtol, self._size, self._samples, self._shared = rtol, size, samples, shared
-        self._explicit: type[dfx.Tsit5 | dfx.Dopri8] = dfx.Dopri8 if rtol <= TIGHT and size <= SPARING else dfx.Tsit5
+        self._explicit: type[Dopri5S | dfx.Dopri8] = dfx.Dopri8 if rtol <= TIGHT and size <= SPARING else Dopri5S
         self._curvature = curvature
         self._at, self._from = EXPLICIT, EXPLICIT
         self._patience = FIRST_LOOK
@@ -164,7 +165,7 @@ class Chooser:
 
     def recall(self, notes: dict[str, Any]) -> None:
         """Go on from what `notes` said."""
-        self._explicit = dfx.Dopri8 if notes["order_eight"] else dfx.Tsit5
+        self._explicit = dfx.Dopri8 if notes["order_eight"] else Dopri5S
         self._at, self._from = notes["at"], notes["from"]
         self._patience, self._rate_before = notes["patience"], notes["rate_before"]
         self._suspected, self._outdone = notes["suspected"], notes["outdone"]
@@ -193,7 +194,7 @@ class Chooser:
         if self._at == EXPLICIT:
             rough = refused > ROUGH * tried and stretch < ACCURATE * self._limit
             if rough and self._explicit is dfx.Dopri8:
-                self._explicit = dfx.Tsit5
+                self._explicit = Dopri5S
                 self.reason = f"not smooth: {refused} of {tried} steps of Dopri8 were refused"
                 return True
             held = stretch > 0.5 * self._limit

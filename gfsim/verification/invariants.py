@@ -10,7 +10,7 @@ def energy_residual(trajectory: Trajectory) -> Float[np.ndarray, "*members times
     """Φ(0) − Φ(t) − ∫₀ᵗ‖∇Φ‖² at every row, zero along the exact flow; in units of the potential Φ.
 
     The integral is carried by the solver, so the residual measures the solve and not the saving. Expect at most
-    10·rtol·Φ(0) from Tsit5 and Dopri8 away from stiffness, and 3·rtol^{2/3}·Φ(0) from RKC.
+    10·rtol·Φ(0) from Dopri5S, Tsit5 and Dopri8 away from stiffness, and 3·rtol^{2/3}·Φ(0) from RKC.
 
     Raises ValueError for the trajectory of a descent, which has no such identity.
     """

@@ -149,6 +149,15 @@ _ENTRIES = {
   pages = {770--775},
   year = {2011},
 }""",
+    "dopri5s": """@article{dormand1980family,
+  author = {Dormand, J. R. and Prince, P. J.},
+  title = {A family of embedded {Runge--Kutta} formulae},
+  journal = {Journal of Computational and Applied Mathematics},
+  volume = {6},
+  number = {1},
+  pages = {19--26},
+  year = {1980},
+}""",
     "dopri8": """@article{prince1981high,
   author = {Prince, P. J. and Dormand, J. R.},
   title = {High order embedded {Runge--Kutta} formulae},
@@ -192,7 +201,7 @@ _ENTRIES = {
   title = {gfsim: exact gradient flow of neural networks},
 }""",
 }
-_SOLVERS = ("rkc", "bdf", "tsit5", "dopri8")
+_SOLVERS = ("rkc", "bdf", "dopri5s", "dopri8")
 _SOFTWARE = ("gfsim", "diffrax", "equinox", "jax")
 # Numbers had four digits until 2014.
 _ARXIV = re.compile(r"(?<![\d.])\d{4}\.\d{4,5}(?![\d.]*\d)")
@@ -201,9 +210,9 @@ _ARXIV = re.compile(r"(?<![\d.])\d{4}\.\d{4,5}(?![\d.]*\d)")
 def citation(*works: str) -> str:
     """BibTeX entries of `works`, one after the other; of gfsim and what it is built on, where none is named.
 
-    A work is an arXiv number (`"2403.08121"`), a solver (`"rkc"`, `"bdf"`, `"tsit5"`, `"dopri8"`) or a package
-    (`"gfsim"`, `"diffrax"`, `"equinox"`, `"jax"`). An arXiv number that gfsim does not know gives an entry of the
-    number alone.
+    A work is an arXiv number (`"2403.08121"`), a solver (`"rkc"`, `"bdf"`, `"dopri5s"`, `"dopri8"`, `"tsit5"`) or a
+    package (`"gfsim"`, `"diffrax"`, `"equinox"`, `"jax"`). An arXiv number that gfsim does not know gives an entry of
+    the number alone.
 
     Raises `ValueError` for any other word.
     """

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 import gfsim as gf
+from gfsim.solvers import Dopri5S
 from gfsim.solvers.explicit import Explicit
 
-METHODS = [dfx.Bosh3(), dfx.Dopri5(), dfx.Tsit5(), dfx.Dopri8(), dfx.Heun(), dfx.Midpoint(), dfx.Ralston()]
+METHODS = [dfx.Bosh3(), dfx.Dopri5(), dfx.Tsit5(), Dopri5S(), dfx.Dopri8(), dfx.Heun(), dfx.Midpoint(), dfx.Ralston()]
 
 
 def swing(t, y, args):
@@ -38,7 +39,47 @@ def test_two_steps_are_those_of_diffrax(method):
     assert ours.error_order(TERM) == method.error_order(TERM)
 
 
-@pytest.mark.parametrize("method", [dfx.Tsit5(), dfx.Ralston()], ids=lambda m: type(m).__name__)
+def test_the_pair_of_dormand_and_prince_has_its_orders():
+    """Of the solution (global), of the error estimate and of the dense output (in one step)."""
+    method, end = Dopri5S(), 0.8
+
+    @jax.jit
+    def solved(h):
+        def step(t, y):
+            state = method.init(TERM, t, t + h, y, None)
+            return t + h, method.step(TERM, t, t + h, y, None, state, False)[0]
+
+        zero = jnp.zeros(())
+        return jax.lax.while_loop(lambda at: at[0] < end - h / 2, lambda at: step(*at), (zero, START))[1]
+
+    @jax.jit
+    def one(h):
+        state = method.init(TERM, 0.0, h, START, None)
+        y, error, dense, _, _ = method.step(TERM, 0.0, h, START, None, state, False)
+        path = method.interpolation_cls(t0=0.0, t1=h, **dense)
+        return y, error, path.evaluate(0.3 * h), path.evaluate(0.3 * h, h)
+
+    def exact(t):
+        control = dfx.PIDController(rtol=1e-14, atol=1e-15)
+        return dfx.diffeqsolve(TERM, dfx.Dopri8(), 0.0, t, 0.01, START, stepsize_controller=control).ys
+
+    size = lambda y: float(jnp.linalg.norm(jnp.concatenate(jax.tree.leaves(y))))  # noqa: E731
+    gap = lambda x, y: size(jax.tree.map(lambda a, b: jnp.squeeze(a) - jnp.squeeze(b), x, y))  # noqa: E731
+    counts = np.array([4, 8, 16, 32])
+    errors = [gap(solved(end / n), exact(end)) for n in counts]
+    assert -np.polyfit(np.log(counts), np.log(errors), 1)[0] == pytest.approx(5, abs=0.2)
+    steps = 0.2 / 2.0 ** np.arange(4)
+    estimates, insides = [], []
+    for h in steps:
+        y, error, inside, rest = one(h)
+        estimates.append(size(error))
+        insides.append(gap(inside, exact(0.3 * h)))
+        assert gap(jax.tree.map(jnp.add, inside, rest), y) < 1e-14
+    assert np.polyfit(np.log(steps), np.log(estimates), 1)[0] == pytest.approx(5, abs=0.2)
+    assert np.polyfit(np.log(steps), np.log(insides), 1)[0] == pytest.approx(5, abs=0.2)
+
+
+@pytest.mark.parametrize("method", [dfx.Tsit5(), Dopri5S(), dfx.Ralston()], ids=lambda m: type(m).__name__)
 def test_diffrax_can_use_it(method):
     def end(solver):
         control = dfx.PIDController(rtol=1e-6, atol=1e-9)
@@ -66,7 +107,7 @@ def test_evaluations_are_counted_and_a_rejected_step_keeps_its_slope(method):
     assert refused.gradients == after.gradients
 
 
-@pytest.mark.parametrize("method", [dfx.Tsit5(), dfx.Heun()], ids=lambda m: type(m).__name__)
+@pytest.mark.parametrize("method", [Dopri5S(), dfx.Heun()], ids=lambda m: type(m).__name__)
 def test_a_step_that_the_clock_no_longer_resolves_changes_nothing(method):
     """Near a blow-up in finite time; the velocity must survive it."""
     solver, now = Explicit(method), jnp.array(1.0)
