@@ -17,6 +17,8 @@ def positive_integer(name: str, value: object) -> int:
 
 def real_number(name: str, value: object) -> float:
     """`value` as a float. Raises TypeError unless it is one real number, of Python, NumPy or JAX."""
+    if type(value) is float:
+        return value
     # Whoever holds an array of JAX has imported it.
     arrays = np.ndarray, getattr(sys.modules.get("jax"), "Array", np.ndarray)
     if isinstance(value, (Real, *arrays)) and not isinstance(value, bool):

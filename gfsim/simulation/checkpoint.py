@@ -228,6 +228,11 @@ class Checkpoint:
 
         return header["notes"], filled
 
+    @property
+    def kept(self) -> bool:
+        """Whether a file is kept."""
+        return self._path is not None
+
     def due(self) -> bool:
         """Whether it is time to write again."""
         return self._path is not None and time.monotonic() - self._written >= INTERVAL

@@ -42,22 +42,21 @@ _ARRAY = object()
 # As many as JAX remembers of a function's compilations.
 _static = functools.lru_cache(maxsize=4096)(_Static)
 _statics = functools.lru_cache(maxsize=4096)(_Statics)
-# What is known of a module that lives, by its identity: to take one apart costs as much as a call.
+# What is known of a module while it lives, by its identity: to take one apart costs as much as a call.
 _known: dict[int, tuple[tuple[Any, ...], _Static]] = {}
 
 
 def _taken_apart(part: PyTree) -> tuple[tuple[Any, ...], _Static]:
     """The arrays of a pytree, and the rest."""
-    # Of a list or a dictionary nothing says that it will be the same at the next call.
-    lasting = isinstance(part, eqx.Module)
-    if lasting and id(part) in _known:
-        return _known[id(part)]
+    if (known := _known.get(id(part))) is not None:
+        return known
     leaves, structure = jax.tree.flatten(part)
     is_array = [isinstance(leaf, (jax.Array, np.ndarray, np.generic)) for leaf in leaves]
     arrays = tuple(leaf for leaf, array in zip(leaves, is_array, strict=True) if array)
     rest = tuple(_ARRAY if array else leaf for leaf, array in zip(leaves, is_array, strict=True))
     taken = arrays, _static(structure, rest)
-    if lasting:
+    # Of a list or a dictionary nothing says that it will be the same at the next call.
+    if isinstance(part, eqx.Module):
         _known[id(part)] = taken
         weakref.finalize(part, _known.pop, id(part))
     return taken

@@ -110,9 +110,6 @@ def advance(
 class DescentRun:
     """Advances a `Walk` to its end in chunks of steps."""
 
-    # Of its iterates nothing is computed while it runs.
-    measured = None
-
     def __init__(
         self,
         descent: AbstractDescent,

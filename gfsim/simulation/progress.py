@@ -3,6 +3,9 @@
 import math
 from types import TracebackType
 
+import numpy as np
+from numpy.typing import ArrayLike
+
 
 class LogTimeMeter:
     """Shows how far the clock has come between its first step and the end, on a logarithmic scale, on stderr.
@@ -42,9 +45,9 @@ class LogTimeMeter:
         if self._shown:
             self._progress.stop()
 
-    def show(self, clock: float, steps: int) -> None:
-        """The clock now (of an ensemble: its slowest member)."""
-        if not self._shown or clock <= 0:
+    def show(self, clocks: ArrayLike, steps: int) -> None:
+        """The clock now, of an ensemble those of its members: its slowest one is shown."""
+        if not self._shown or (clock := float(np.min(clocks))) <= 0:
             return
         self._first = clock if self._first is None else self._first
         span = math.log(self._end / self._first) if self._end > self._first else 1.0

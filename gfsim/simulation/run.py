@@ -116,7 +116,7 @@ class Run:
         # A copy: a call may take over the memory of what it is given.
         self._numbers = np.array(on_host(self.motion.numbers))
         self.motion = self.motion._replace(numbers=self._numbers)
-        if (undefined := self._number("halt") == integrate.UNDEFINED).any():
+        if np.count_nonzero(undefined := self._number("halt") == integrate.UNDEFINED):
             which = "" if not self.ensemble else f" for members {np.flatnonzero(undefined)[:5].tolist()}"
             raise ValueError(f"theta0 must have a finite loss and gradient, had infinity or NaN{which}")
 
@@ -154,10 +154,11 @@ class Run:
         # An ensemble's calls are as long as its work says: with whom a member is stepped is the same after a resume.
         self._taken, chunk = 0, LONGEST_CHUNK if self.ensemble else 64
         self._max_steps = max_steps
-        self._mark = self._marks()
+        self._mark = self._numbers
         self._resume(checkpoint)
         running = self._running()
-        while running.any():
+        # Counted rather than asked for `any`: on one number NumPy's C functions take a fifth of its others' time.
+        while np.count_nonzero(running):
             budget = chunk
             if self._times is None:
                 # With what it may have to spare a call fills no more than its slots.
@@ -175,17 +176,17 @@ class Run:
             before = self._attempts()
             self._advance(budget, WORTHWHILE if look else 0)
             # Those that are near their ends may have made more, which are not the others' own.
-            self._taken += min(budget, int(np.max(self._attempts() - before, initial=1)))
+            self._taken += min(budget, max(1, int((self._attempts() - before).max())))
             # Chunks of about a fifth of a second keep the meter alive without costing throughput.
             if time.perf_counter() - began < 0.2:
                 chunk = min(2 * chunk, LONGEST_CHUNK)
             running = self._running()
             if self._shares and self._taken % NARROW_EVERY == 0:
                 self._shares.narrow(running)
-            meter.show(float(np.min(self._number("clock"))), self._taken)
-            if self._chooser and self._taken >= self._chooser.next_look and running.any():
-                self._look(self._taken, self._mark)
-                self._mark = self._marks()
+            meter.show(self._number("clock"), self._taken)
+            if self._chooser and self._taken >= self._chooser.next_look and np.count_nonzero(running):
+                self._look(self._taken)
+                self._mark = self._numbers
             if self._planned and self._typical(self._number("clock")) >= self._planned[0][0]:
                 self._change_to(OFFERED[self._planned.pop(0)[1]])
             if checkpoint.due():
@@ -200,6 +201,8 @@ class Run:
     # Checkpoints hold all that changes between two chunks; everything else follows from the arguments of the run.
 
     def _store(self, checkpoint: Checkpoint) -> None:
+        if not checkpoint.kept:
+            return
         notes = {
             "taken": self._taken,
             "used": self.used,
@@ -287,26 +290,17 @@ class Run:
 
     # The choice of solver.
 
-    def _marks(self) -> dict[str, np.ndarray]:
-        return {
-            "clock": np.array(self._number("clock")),
-            "work": self._number("gradients") + 2 * self._number("products"),
-            "steps": np.array(self._number("accepted")),
-            "tried": self._attempts(),
-        }
-
     def _typical(self, values: Any) -> float:
         """The median over the members that run, or over all where none does."""
         running = self._running()
         return float(np.median(np.asarray(values)[running] if np.any(running) else values))
 
-    def _look(self, attempts: int, marks: dict[str, np.ndarray]) -> None:
+    def _look(self, attempts: int) -> None:
         """Let the chooser see the typical running member."""
         assert self._chooser is not None
-        now = self._marks()
-        moved = {name: value - marks[name] for name, value in now.items()}
+        moved = dict(zip(COLUMNS, np.moveaxis(self._numbers - self._mark, -1, 0), strict=True))
         # At its stability limit an explicit method's steps grow and are cut in turn: the last one alone may be any.
-        step = np.maximum(self._number("last_step"), moved["clock"] / np.maximum(moved["steps"], 1))
+        step = np.maximum(self._number("last_step"), moved["clock"] / np.maximum(moved["accepted"], 1))
         if isinstance(self.solver, RKC):
             decay = self._typical(on_host(self.motion.solver_state.radius))
         elif isinstance(self.solver, Explicit) and (felt := self._felt()) < SUSPECT * self.solver.stability_limit:
@@ -316,13 +310,13 @@ class Run:
             decay = self._measured_decay()
         changed = self._chooser.look(
             attempts,
-            tried=int(self._typical(moved["tried"])),
-            refused=int(self._typical(moved["tried"] - moved["steps"])),
+            tried=int(self._typical(moved["accepted"] + moved["rejected"])),
+            refused=int(self._typical(moved["rejected"])),
             span=self._typical(moved["clock"]),
             step=self._typical(step),
-            work=int(self._typical(moved["work"])),
+            work=int(self._typical(moved["gradients"] + 2 * moved["products"])),
             decay=decay,
-            remaining=self._typical(self._number("end") - now["clock"]),
+            remaining=self._typical(self._number("end") - self._number("clock")),
         )
         if changed:
             self._change_to(self._chooser.solver)
@@ -351,21 +345,21 @@ class Run:
 
     def outcomes(self) -> tuple[Outcome, ...]:
         """How each member ended."""
-        halts, events = (np.atleast_1d(self._number(name)).astype(int) for name in ("halt", "event"))
-        blown = np.zeros(halts.shape, bool)
-        if (halts == integrate.STALLED).any():
-            blown = np.atleast_1d(on_host(integrate.explodes(self._fixed, self.motion)))
+        halts, events = (self._number(name).ravel().tolist() for name in ("halt", "event"))
+        blown = [False] * len(halts)
+        if integrate.STALLED in halts:
+            blown = on_host(integrate.explodes(self._fixed, self.motion)).ravel().tolist()
 
-        def outcome(halt: int, event: int, blown: bool) -> Outcome:
+        def outcome(halt: float, event: float, blown: bool) -> Outcome:
             if halt == integrate.RUNNING:
                 return Outcome.max_steps
             if halt == integrate.DIVERGED or blown:
                 return Outcome.diverged
             if halt == integrate.STALLED:
                 return Outcome.stalled
-            return self.events[event].outcome if event >= 0 else Outcome.reached_end
+            return self.events[int(event)].outcome if event >= 0 else Outcome.reached_end
 
-        return tuple(map(outcome, halts.tolist(), events.tolist(), blown.tolist()))
+        return tuple(map(outcome, halts, events, blown))
 
     def account(self) -> dict[str, Any]:
         """Solver and reason; accepted and rejected steps, gradients and Hessian products, summed over members."""
@@ -381,11 +375,15 @@ class Run:
             "hessian_products": total("products") + self._looking_products if known else None,
         }
 
+    def end(self) -> tuple[float, float]:
+        """The clock of a single run, and the energy that it has dissipated."""
+        return float(self._number("clock")), float(self._number("dissipated"))
+
     def rows(self) -> Rows:
-        """The states kept, without those that are measured already."""
+        """The states kept."""
         clock, energy = (self._number(name) for name in ("clock", "dissipated"))
-        first, last = (None, None) if self.measured else (self._start, self.motion.state)
-        start, end = Row(np.zeros_like(clock), first, np.zeros_like(energy)), Row(clock, last, energy)
+        start = Row(np.zeros_like(clock), self._start, np.zeros_like(energy))
+        end = Row(clock, self.motion.state, energy)
         if self._keeps_ends_alone:
             return ends(start, end)
 

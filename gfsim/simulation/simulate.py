@@ -30,7 +30,7 @@ from gfsim.simulation.progress import LogTimeMeter
 from gfsim.simulation.run import Run
 from gfsim.simulation.save import EveryStep, SaveAt
 from gfsim.simulation.step_control import Tolerance
-from gfsim.simulation.trajectory import OWN_NAMES, Trajectory
+from gfsim.simulation.trajectory import CLOSER, OWN_NAMES, Trajectory
 
 # Below this a step's error is rounding.
 SMALLEST_RTOL = 1e-14
@@ -130,9 +130,9 @@ def _solve_at_rows(
     solver: dfx.AbstractSolver | None,
     used: Sequence[tuple[float, str]],
 ) -> Trajectory:
-    """The same flow at a tenth of the tolerance, kept at the rows of `trajectory`, in as many steps as it takes."""
+    """The same flow at a tolerance that is closer, kept at the rows of `trajectory`, in as many steps as it takes."""
     began = time.perf_counter()
-    rtol = np.maximum(tolerance.rtol / 10, SMALLEST_RTOL)
+    rtol = np.maximum(tolerance.rtol / CLOSER, SMALLEST_RTOL)
     closer = Tolerance(np.asarray(rtol), np.asarray(tolerance.atol * (rtol / tolerance.rtol)))
     ends = np.asarray(trajectory.t)[..., -1]
     if isinstance(save, EveryStep):
@@ -148,18 +148,20 @@ def _solve_at_rows(
 
 def _tolerance(theta0: Float[Array | np.ndarray, "*members P"], rtol: float, atol: float | None) -> Tolerance:
     start = on_host(theta0)
-    largest = np.abs(start).max(axis=-1)
-    if (lost := (largest > 0) & (largest < SMALLEST_START)).any():
-        found = np.atleast_1d(largest)[np.atleast_1d(lost)][0]
-        raise ValueError(f"theta0 must be 0 or have an entry of {SMALLEST_START:g} or more, was {found:.3g} at most")
-    if atol is None:
-        # Without a scale of its own, a start at the origin gets one that any motion soon exceeds.
-        size = np.linalg.norm(start, axis=-1)
-        absolute = 1e-3 * rtol * np.where(size > 0, size, 1e-6)
-    else:
-        absolute = np.full(theta0.shape[:-1], float(atol))
+    size = np.linalg.norm(start, axis=-1)
+    # Of most starts their norm says that they are large enough.
+    if np.count_nonzero(size < 1e-100):
+        largest = np.abs(start).max(axis=-1)
+        if (lost := (largest > 0) & (largest < SMALLEST_START)).any():
+            found = np.atleast_1d(largest)[np.atleast_1d(lost)][0]
+            raise ValueError(
+                f"theta0 must be 0 or have an entry of {SMALLEST_START:g} or more, was {found:.3g} at most"
+            )
         if atol == 0 and np.any(largest == 0):
             raise ValueError("atol must be positive where theta0 is 0, was 0")
+        # Without a scale of its own, a start at the origin gets one that any motion soon exceeds.
+        size = np.where(size > 0, size, 1e-6)
+    absolute = 1e-3 * rtol * size if atol is None else np.full(size.shape, atol)
     return Tolerance(np.asarray(rtol, float), np.asarray(absolute, float))
 
 
