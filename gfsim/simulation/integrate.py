@@ -332,23 +332,35 @@ def advance(
             motion = dataclasses.replace(motion, saved=motion.saved + stepped.astype(int))
             return lanes._replace(paused=packed(motion), attempts=attempts), kept
 
+        fine = solver.fine_rows(flow.problem.size) if isinstance(solver, AbstractFlowSolver) else None
+        path_cls = fine.path_cls if fine else solver.interpolation_cls
+
         def due(saved: Array) -> Array:
             time = times[jnp.minimum(saved, times.size - 1)]
             return stepped & (saved < times.size) & (time <= tried.end)
 
-        def interpolate(tried: Attempt, y: Carried, time: Scalar) -> Carried:
-            dense = solver.interpolation_cls(t0=tried.start, t1=tried.end, **tried.dense_info).evaluate(time)
+        def interpolate(tried: Attempt, info: PyTree, y: Carried, time: Scalar) -> Carried:
+            dense = path_cls(t0=tried.start, t1=tried.end, **info).evaluate(time)
             return jax.tree.map(lambda end, inside: jnp.where(time >= tried.end, end, inside), y, dense)
 
-        def save(carry: Any) -> Any:
-            kept, saved = carry
-            time = times[jnp.minimum(saved, times.size - 1)]
-            wanted = due(saved)
-            kept = write(kept, lanes.rows, saved, time, map_members(interpolate)(tried, motion.y, time), wanted)
-            return kept, saved + wanted.astype(int)
+        def save_all(carry: Any) -> Any:
+            info = tried.dense_info
+            if fine:
+                info = map_members(functools.partial(fine.made, terms_of(flow)))(tried.start, tried.end, info)
 
-        kept, saved = jax.lax.while_loop(lambda c: jnp.any(due(c[1])), save, (kept, motion.saved))
-        motion = dataclasses.replace(motion, saved=saved)
+            def save(carry: Any) -> Any:
+                kept, saved = carry
+                time, wanted = times[jnp.minimum(saved, times.size - 1)], due(saved)
+                row = map_members(interpolate)(tried, info, motion.y, time)
+                return write(kept, lanes.rows, saved, time, row, wanted), saved + wanted.astype(int)
+
+            return jax.lax.while_loop(more, save, carry)
+
+        # A loop of one pass or none: `cond` would copy what is kept.
+        more = lambda carry: jnp.any(due(carry[1]))  # noqa: E731
+        gradients = motion.gradients + (fine.cost * due(motion.saved).astype(int) if fine else 0)
+        kept, saved = jax.lax.while_loop(more, save_all, (kept, motion.saved))
+        motion = dataclasses.replace(motion, saved=saved, gradients=gradients)
         return lanes._replace(paused=packed(motion), attempts=attempts), kept
 
     # Between two steps too a motion's numbers are one array: each array that a loop carries costs about as much as an

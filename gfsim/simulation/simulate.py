@@ -30,7 +30,7 @@ from gfsim.simulation.progress import LogTimeMeter
 from gfsim.simulation.run import Run
 from gfsim.simulation.save import EveryStep, SaveAt
 from gfsim.simulation.step_control import Tolerance
-from gfsim.simulation.trajectory import CLOSER, OWN_NAMES, Trajectory
+from gfsim.simulation.trajectory import OWN_NAMES, Trajectory
 
 # Below this a step's error is rounding.
 SMALLEST_RTOL = 1e-14
@@ -130,9 +130,9 @@ def _solve_at_rows(
     solver: dfx.AbstractSolver | None,
     used: Sequence[tuple[float, str]],
 ) -> Trajectory:
-    """The same flow at a tolerance that is closer, kept at the rows of `trajectory`, in as many steps as it takes."""
+    """The same flow at a tenth of the tolerance, kept at the rows of `trajectory`, in as many steps as it takes."""
     began = time.perf_counter()
-    rtol = np.maximum(tolerance.rtol / CLOSER, SMALLEST_RTOL)
+    rtol = np.maximum(tolerance.rtol / 10, SMALLEST_RTOL)
     closer = Tolerance(np.asarray(rtol), np.asarray(tolerance.atol * (rtol / tolerance.rtol)))
     ends = np.asarray(trajectory.t)[..., -1]
     if isinstance(save, EveryStep):

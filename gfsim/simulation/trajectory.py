@@ -15,9 +15,6 @@ if TYPE_CHECKING:
 
 # Arrays and dimensions of `Trajectory.to_xarray`, beside which what is observed keeps its own name.
 OWN_NAMES = ("t", "log_t", "theta", "valid", "potential", "dissipated", "time", "member", "parameter")
-# The companion's tolerance is this many times tighter. At ten times one row in fifty had an estimate of less than a
-# third of its error, where that happened to be small; at this one in two hundred.
-CLOSER = 30
 
 
 @dataclass(frozen=True, repr=False)
@@ -34,7 +31,7 @@ class Trajectory:
     - `potential`, `dissipated`: Φ at each row, and ∫−dΦ accumulated by the solver since the start (None for a
       descent, whose Φ is the loss).
     - `conserved`: the network's conserved quantities at each row (…, T, Q), or None where it has none.
-    - `companion`: the same run at a thirtieth of the tolerance, with the same rows, solved when called.
+    - `companion`: the same run at a tenth of the tolerance, with the same rows, solved when called.
     - `start`: Φ and the conserved quantities at the start, which need not be a row.
     - `stats`: solver and the reason for it, accepted and rejected steps, gradients, Hessian products, seconds.
     """
@@ -54,12 +51,12 @@ class Trajectory:
 
     @functools.cached_property
     def error_estimate(self) -> Float[np.ndarray, "*members times"] | None:
-        """An estimate of ‖θ − θ_exact‖₂ at each row, absolute, from a companion solve at a thirtieth of the tolerance.
+        """An estimate of ‖θ − θ_exact‖₂ at each row, absolute, from a companion solve at a tenth of the tolerance.
 
-        The error of a method of order k falls as rtol^{k/(k+1)}, so the companion's is a share 30^{−k/(k+1)} of the
-        run's and their distance is the rest; the estimate is ‖θ − θ_companion‖₂/(1 − 30^{−2/3}), exact in this sense
-        for RKC (k = 2) and some hundredths more for higher orders. The companion changes solver where the run did. It
-        is solved when this is first asked for and costs 3.1 times the run for RKC, 2 times for Dopri5S, 1.5 times for
+        The error of a method of order k falls as rtol^{k/(k+1)}, so the companion's is a share 10^{−k/(k+1)} of the
+        run's and their distance is the rest; the estimate is ‖θ − θ_companion‖₂/(1 − 10^{−2/3}), exact in this sense
+        for RKC (k = 2) and about a tenth more for higher orders. The companion changes solver where the run did. It is
+        solved when this is first asked for and costs 2.2 times the run for RKC, 1.6 times for Dopri5S, 1.3 times for
         Dopri8; `stats["error_estimate_gradients"]` says what it was. The estimate does not see rounding (about
         1e-16·‖θ‖ a step), and at `rtol` 1e-14, the smallest there is, nothing. Rows that the companion does not reach,
         since it meets a blow-up earlier, are NaN. None for a descent, whose iterates are exact by definition.
@@ -72,7 +69,7 @@ class Trajectory:
         both = ..., slice(min(self.t.shape[-1], closer.t.shape[-1]))
         rows = (*both, slice(None))
         distance = np.linalg.norm(np.asarray(self.theta)[rows] - np.asarray(closer.theta)[rows], axis=-1)
-        estimate[both] = np.where(self.t[both] == closer.t[both], distance / (1 - CLOSER ** (-2 / 3)), np.nan)
+        estimate[both] = np.where(self.t[both] == closer.t[both], distance / (1 - 10 ** (-2 / 3)), np.nan)
         return estimate
 
     @property

@@ -6,13 +6,13 @@ conditions of order four there.
 """
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import diffrax as dfx
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import PyTree
+
+from gfsim.solvers.dense import DenseOutput
 
 # Weights of order five at the step's end, of order four there, and of order four at its middle.
 _WEIGHTS = np.array([19 / 200, 0, 3 / 5, -243 / 400, 33 / 40, 7 / 80, 0])
@@ -27,28 +27,8 @@ def _quartics() -> np.ndarray:
     return np.linalg.solve(values_and_slopes, np.stack([_WEIGHTS, _MIDDLE, first, last]))
 
 
-class _Interpolation(dfx.AbstractLocalInterpolation):
-    """y(t0 + θh) = y0 + Σ_i b_i(θ) k_i, of order four: a sum for each time, where diffrax's own holds five vectors."""
-
-    t0: Any  # pyright: ignore
-    t1: Any  # pyright: ignore
-    y0: PyTree
-    k: PyTree
-
-    quartics: ClassVar[np.ndarray] = _quartics()
-
-    def __init__(self, *, t0: Any, t1: Any, y0: PyTree, y1: PyTree, k: PyTree):
-        del y1  # that is y(t1)
-        self.t0, self.t1, self.y0, self.k = t0, t1, y0, k
-
-    def evaluate(self, t0: Any, t1: Any = None, left: bool = True) -> PyTree:
-        weights = self._weights(t0) if t1 is None else self._weights(t1) - self._weights(t0)
-        moved = jax.tree.map(lambda k: jnp.tensordot(weights.astype(k.dtype), k, axes=1), self.k)
-        return moved if t1 is not None else jax.tree.map(jnp.add, self.y0, moved)
-
-    def _weights(self, t: Any) -> Float[Array, "7"]:
-        share = jnp.asarray((t - self.t0) / (self.t1 - self.t0))
-        return share ** jnp.arange(1.0, 5.0) @ self.quartics
+class _Quartic(DenseOutput):
+    powers: ClassVar[np.ndarray] = _quartics()
 
 
 class Dopri5S(dfx.AbstractERK):
@@ -76,7 +56,7 @@ class Dopri5S(dfx.AbstractERK):
         b_error=_WEIGHTS - _EMBEDDED,
         c=np.array([2 / 9, 1 / 3, 5 / 9, 2 / 3, 1.0, 1.0]),
     )
-    interpolation_cls: ClassVar[Callable[..., dfx.AbstractLocalInterpolation]] = _Interpolation
+    interpolation_cls: ClassVar[Callable[..., dfx.AbstractLocalInterpolation]] = _Quartic
 
     def order(self, terms: PyTree) -> int:
         return 5

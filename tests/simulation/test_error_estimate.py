@@ -56,7 +56,7 @@ def stiff_quadratic() -> gf.GradientFlow:
 
 def test_the_companion_changes_solver_where_the_run_did():
     flow = stiff_quadratic()
-    # At the companion's rtol the choice would start with another solver.
+    # At a tenth of this rtol the choice would start with another solver.
     run = gf.simulate(flow, np.ones(2), 10.0, rtol=1e-9)
     assert gf.simulate(flow, np.ones(2), 10.0, rtol=1e-10).stats["solver"] == "Dopri8 → BDF"
     assert run.stats["solver"] == "Dopri5S → BDF"
@@ -64,7 +64,7 @@ def test_the_companion_changes_solver_where_the_run_did():
 
 
 def test_the_estimate_allows_for_the_error_of_its_companion():
-    # The companion's own error, 30^{-2/3} of the run's, makes their difference 10 % too small.
+    # The companion's own error, 10^{-2/3} of the run's, makes their difference 22 % too small.
     run = gf.simulate(stiff_quadratic(), np.ones(2), 3.0, rtol=1e-5, solver=RKC())
     true = np.linalg.norm(np.asarray(run.theta[-1]) - np.exp(-3.0 * np.array([1.0, 1e3])))
     assert run.error_estimate is not None

@@ -40,7 +40,7 @@ def test_two_steps_are_those_of_diffrax(method):
 
 
 def test_the_pair_of_dormand_and_prince_has_its_orders():
-    """Of the solution (global), of the error estimate and of the dense output (in one step)."""
+    """Of the solution (global), of the error estimate, of the dense output and of rows (in one step)."""
     method, end = Dopri5S(), 0.8
 
     @jax.jit
@@ -57,7 +57,9 @@ def test_the_pair_of_dormand_and_prince_has_its_orders():
         state = method.init(TERM, 0.0, h, START, None)
         y, error, dense, _, _ = method.step(TERM, 0.0, h, START, None, state, False)
         path = method.interpolation_cls(t0=0.0, t1=h, **dense)
-        return y, error, path.evaluate(0.3 * h), path.evaluate(0.3 * h, h)
+        rows = Explicit(method).fine_rows(4)
+        fine = rows.path_cls(t0=0.0, t1=h, **rows.made(TERM, 0.0, h, dense))
+        return y, error, path.evaluate(0.3 * h), path.evaluate(0.3 * h, h), fine.evaluate(0.3 * h)
 
     def exact(t):
         control = dfx.PIDController(rtol=1e-14, atol=1e-15)
@@ -69,14 +71,16 @@ def test_the_pair_of_dormand_and_prince_has_its_orders():
     errors = [gap(solved(end / n), exact(end)) for n in counts]
     assert -np.polyfit(np.log(counts), np.log(errors), 1)[0] == pytest.approx(5, abs=0.2)
     steps = 0.2 / 2.0 ** np.arange(4)
-    estimates, insides = [], []
+    estimates, insides, fines = [], [], []
     for h in steps:
-        y, error, inside, rest = one(h)
+        y, error, inside, rest, fine = one(h)
         estimates.append(size(error))
         insides.append(gap(inside, exact(0.3 * h)))
+        fines.append(gap(fine, exact(0.3 * h)))
         assert gap(jax.tree.map(jnp.add, inside, rest), y) < 1e-14
     assert np.polyfit(np.log(steps), np.log(estimates), 1)[0] == pytest.approx(5, abs=0.2)
     assert np.polyfit(np.log(steps), np.log(insides), 1)[0] == pytest.approx(5, abs=0.2)
+    assert np.polyfit(np.log(steps), np.log(fines), 1)[0] == pytest.approx(6, abs=0.2)
 
 
 @pytest.mark.parametrize("method", [dfx.Tsit5(), Dopri5S(), dfx.Ralston()], ids=lambda m: type(m).__name__)
