@@ -9,7 +9,7 @@ import numpy as np
 
 from gfsim.placement import on_host
 from gfsim.simulation.descend import DescentRun
-from gfsim.simulation.measure import Measured, Observable, measure
+from gfsim.simulation.measure import Ends, Observable, measure
 from gfsim.simulation.run import Run
 from gfsim.simulation.trajectory import Trajectory
 
@@ -39,14 +39,14 @@ def assembled(
     return trajectory
 
 
-def _of_ends(measured: Measured, clock: float, dissipated: float) -> dict[str, Any]:
+def _of_ends(measured: Ends, clock: float, dissipated: float) -> dict[str, Any]:
     """The columns of a single run whose two ends are measured, or its start alone where that was its end."""
     rows = slice(2 if clock > 0 else 1)
     conserved = None if measured.conserved is None else on_host(measured.conserved)
-    potential = on_host(measured.potential)
+    log_t, potential = on_host(measured.numbers)
     return {
         "t": np.array([0.0, clock])[rows],
-        "log_t": on_host(measured.log_t)[rows],
+        "log_t": log_t[rows],
         "theta": measured.theta if clock > 0 else jax.device_put(on_host(measured.theta)[rows]),
         "observed": {},
         "valid": np.ones(2, bool)[rows],

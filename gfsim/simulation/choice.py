@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from gfsim.dynamics.base import AbstractFlow
 from gfsim.norms import inner, two_norm
 from gfsim.placement import placement
-from gfsim.simulation import integrate
+from gfsim.simulation import starting
 from gfsim.simulation.compiled import Compiled, Fixed
 from gfsim.simulation.events import values
 from gfsim.simulation.lanes import usual_lanes
@@ -23,8 +23,7 @@ from gfsim.simulation.motion import Paused
 from gfsim.simulation.step_control import Tolerance
 from gfsim.solvers.bdf import BDF
 from gfsim.solvers.chebyshev import RKC
-from gfsim.solvers.choose import Chooser
-from gfsim.solvers.curvature import AbstractCurvature
+from gfsim.solvers.choose import Chooser, Prospect
 from gfsim.solvers.explicit import Explicit
 from gfsim.solvers.spectral_radius import generic_direction, unit
 from gfsim.types import Scalar
@@ -84,7 +83,7 @@ def stiffness(
 
 @functools.lru_cache
 def _explicit(method: dfx.AbstractERK) -> Explicit:
-    return Explicit(method, integrate.flow_state)
+    return Explicit(method, starting.flow_state)
 
 
 @functools.lru_cache
@@ -101,11 +100,11 @@ def prepared(solver: dfx.AbstractSolver, flow: AbstractFlow, tolerance: Toleranc
     if isinstance(solver, dfx.AbstractERK):
         return _explicit(solver)
     if isinstance(solver, RKC):
-        return dataclasses.replace(solver, stiff=integrate.flow_state)
+        return dataclasses.replace(solver, stiff=starting.flow_state)
     # Arrays, so that another tolerance compiles nothing new.
     rtol, atol = np.asarray(tolerance.rtol), np.min(np.asarray(tolerance.atol))
     if isinstance(solver, BDF):
-        return dataclasses.replace(solver, stiff=integrate.flow_state, rtol=rtol, atol=atol, curvature=flow.curvature)
+        return dataclasses.replace(solver, stiff=starting.flow_state, rtol=rtol, atol=atol, curvature=flow.curvature)
     if isinstance(solver, dfx.AbstractImplicitSolver):
         return eqx.tree_at(lambda s: s.root_finder, solver, dfx.VeryChord(rtol=rtol, atol=atol))  # pyright: ignore
     return solver
@@ -114,21 +113,21 @@ def prepared(solver: dfx.AbstractSolver, flow: AbstractFlow, tolerance: Toleranc
 def chooser(flow: AbstractFlow, theta0: Float[Array | np.ndarray, "*members P"], tolerance: Tolerance) -> Chooser:
     """The chooser for a flow from `theta0`: with BDF where its Hessian is symmetric and small enough to be kept."""
     size = theta0.shape[-1]
-    members = theta0.shape[0] if theta0.ndim == 2 else 1
-    lanes = usual_lanes(members, size)
 
-    def curvature() -> AbstractCurvature | None:
+    def prospect() -> Prospect | None:
+        members = theta0.shape[0] if theta0.ndim == 2 else 1
         # Where all members are stepped together, each would renew its Hessian whenever one of them has to.
         together = members > 1 and (jax.default_backend() != "cpu" or placement(theta0) is not None)
         if not flow.symmetric or together:
             return None
         numbers = flow.curvature.numbers(size)
-        return flow.curvature if numbers <= LARGEST_HELD and members * numbers <= MOST_HELD else None
+        if numbers > LARGEST_HELD or members * numbers > MOST_HELD:
+            return None
+        data = getattr(flow.problem.objective, "data", None)
+        shared = max(1.0, usual_lanes(members, size) / PACE_OF_LANES)
+        return Prospect(flow.curvature, 1 if data is None else data.n, shared)
 
-    data = getattr(flow.problem.objective, "data", None)
-    return Chooser(
-        float(tolerance.rtol), curvature, size, 1 if data is None else data.n, max(1.0, lanes / PACE_OF_LANES)
-    )
+    return Chooser(float(tolerance.rtol), size, prospect)
 
 
 def factorises_steps(fixed: Fixed, solver: dfx.AbstractSolver, state: PyTree) -> bool:

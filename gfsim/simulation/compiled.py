@@ -44,10 +44,13 @@ _static = functools.lru_cache(maxsize=4096)(_Static)
 _statics = functools.lru_cache(maxsize=4096)(_Statics)
 # What is known of a module while it lives, by its identity: to take one apart costs as much as a call.
 _known: dict[int, tuple[tuple[Any, ...], _Static]] = {}
+_NOTHING = (), _static(jax.tree.structure(()), ())
 
 
 def _taken_apart(part: PyTree) -> tuple[tuple[Any, ...], _Static]:
     """The arrays of a pytree, and the rest."""
+    if isinstance(part, tuple) and not part:
+        return _NOTHING
     if (known := _known.get(id(part))) is not None:
         return known
     leaves, structure = jax.tree.flatten(part)

@@ -24,10 +24,10 @@ from gfsim.simulation.events import AbstractEvent, values
 from gfsim.simulation.lanes import Lanes, in_turn
 from gfsim.simulation.motion import (
     AT_END,
+    COLUMNS,
     DIVERGED,
     RUNNING,
     STALLED,
-    UNDEFINED,
     Carried,
     Kept,
     Motion,
@@ -35,97 +35,13 @@ from gfsim.simulation.motion import (
     packed,
     unpacked,
 )
-from gfsim.simulation.step_control import first_step, next_step
+from gfsim.simulation.starting import begun, error_order, is_finite, terms_of, work_of
+from gfsim.simulation.step_control import next_step
 from gfsim.solvers.base import AbstractFlowSolver
-from gfsim.types import Scalar
+from gfsim.types import Scalar, Theta
 
 # Energies below this have no digits left.
 _LEAST_ENERGY = 1e-290
-
-
-def flow_state(y: Carried) -> PyTree:
-    """The part of the integrated variables that makes a problem stiff."""
-    return y.state
-
-
-def terms_of(flow: AbstractFlow) -> dfx.ODETerm:
-    """The flow and its energy quadrature as a diffrax term."""
-
-    def field(clock: Any, y: Carried, args: Any) -> Carried:
-        # Else XLA may compute parts of a gradient once more for its norm.
-        velocity = jax.lax.optimization_barrier(flow.vector_field(clock, y.state))
-        return Carried(velocity, flow.dissipation(y.state, velocity))
-
-    return dfx.ODETerm(field)
-
-
-@functools.partial(Compiled, per_member=True)
-def begin(
-    fixed: tuple[AbstractFlow, dfx.AbstractSolver, tuple[AbstractEvent, ...]], paused: Paused
-) -> tuple[Paused, PyTree]:
-    """The motion that starts at θ0, which is the state given, and its first state; the numbers given are its end and
-    tolerance.
-
-    An event that holds at the start ends it there; UNDEFINED where Φ or the velocity is not finite.
-    """
-    flow, solver, events = fixed
-    # A copy even of what the flow passes on: a motion's buffers are reused in place.
-    state = jax.tree.map(jnp.copy, flow.initial_state(paused.state))
-    motion, terms = unpacked(paused._replace(state=state)), terms_of(flow)
-    slope = terms.vf(motion.clock, motion.y, None)
-    potential = flow.potential(state)
-    field = lambda dt, y: flow.vector_field(motion.clock + dt, y)  # noqa: E731
-    step = first_step(field, state, slope.state, _order(solver, terms), motion.tolerance, motion.end)
-    true = values(events, flow.problem, flow.parameters(state)) >= 0
-    happened = jnp.any(true)
-    finite = jnp.isfinite(potential) & _finite(slope)
-    motion = dataclasses.replace(
-        motion,
-        step=step,
-        last_error=jnp.ones_like(step),
-        event=jnp.where(happened, jnp.argmax(true), -1) if events else motion.event - 1,
-        halt=jnp.where(finite, jnp.where(happened, AT_END, RUNNING), UNDEFINED),
-        gradients=motion.gradients + 2,
-        energy_scale=jnp.abs(potential),
-    )
-    return packed(mount(flow, solver, motion)), state
-
-
-def _finite(y: Carried) -> Bool[Array, ""]:
-    """Whether every number is, and the state's norm, which error tests need; not the energy's square, ‖g‖⁴."""
-    return jnp.isfinite(two_norm(y.state)) & jnp.isfinite(y.dissipated)
-
-
-@functools.partial(Compiled, per_member=True)
-def change(fixed: tuple[AbstractFlow, dfx.AbstractSolver, tuple[AbstractEvent, ...]], paused: Paused) -> Paused:
-    """The same motion carried on by another solver."""
-    flow, solver, _ = fixed
-    return packed(mount(flow, solver, unpacked(paused)))
-
-
-def _order(solver: dfx.AbstractSolver, terms: dfx.ODETerm) -> int:
-    """The order k of the error estimate, e = O(h^k)."""
-    order = solver.error_order(terms)
-    assert isinstance(order, int)
-    return order
-
-
-def mount(flow: AbstractFlow, solver: dfx.AbstractSolver, motion: Motion) -> Motion:
-    """The same motion begun, or carried on, by a solver that has no state yet."""
-    solver_state = solver.init(terms_of(flow), motion.clock, motion.clock + motion.step, motion.y, None)
-    gradients, products = _work(solver, solver_state)
-    return dataclasses.replace(
-        motion,
-        solver_state=solver_state,
-        last_step=jnp.zeros_like(motion.step),
-        gradients=motion.gradients + gradients,
-        products=motion.products + products,
-    )
-
-
-def _work(solver: dfx.AbstractSolver, state: PyTree) -> tuple[Any, Any]:
-    """(gradients, products) as counted by the solver's state; zero where they are not known."""
-    return solver.work(state) if isinstance(solver, AbstractFlowSolver) else (0, 0)
 
 
 class Attempt(eqx.Module):
@@ -145,7 +61,7 @@ def attempt(
 ) -> tuple[Motion, Attempt]:
     """One step, accepted or not. One in which an event becomes true is not taken: the motion will end where it does."""
     terms = terms_of(flow)
-    order = _order(solver, terms)
+    order = error_order(solver, terms)
     remaining = motion.end - motion.clock
     step = motion.step
     if isinstance(solver, AbstractFlowSolver):
@@ -165,7 +81,7 @@ def attempt(
     # A move by no more than atol, such as rounding at a minimum, dissipates atol²/step.
     energy_tolerance = motion.tolerance.rtol * (motion.energy_scale + y.dissipated) + motion.tolerance.atol**2 / step
     ratio = jnp.maximum(ratio, jnp.abs(error.dissipated) / jnp.maximum(energy_tolerance, _LEAST_ENERGY))
-    finite = jnp.isfinite(ratio) & _finite(y) & (result == dfx.RESULTS.successful)
+    finite = jnp.isfinite(ratio) & is_finite(y) & (result == dfx.RESULTS.successful)
     ratio = jnp.where(finite, ratio, jnp.inf)
     good = ratio <= 1.0
 
@@ -187,8 +103,8 @@ def attempt(
         refused = solver.after_rejection(motion.solver_state, solver_state)
     else:
         refused = motion.solver_state
-    before, products_before = _work(solver, motion.solver_state)
-    after, products_after = _work(solver, solver_state)
+    before, products_before = work_of(solver, motion.solver_state)
+    after, products_after = work_of(solver, solver_state)
 
     def keep(new: PyTree, old: PyTree) -> PyTree:
         return jax.tree.map(lambda a, b: jnp.where(kept, a, b), new, old)
@@ -277,9 +193,10 @@ def advance(
     given_times: Float[Array, " slots"] | None,
     orders: Int[Array, "3"],
     queue: Int[Array, "waves lanes"] | None = None,
+    theta0: Theta | None = None,
 ) -> tuple[Paused, Kept | None]:
     """Attempted steps of every running member, keeping states at the times given, or all accepted ones for None; none
-    without a place to keep them.
+    without a place to keep them. A single run that has not begun begins at `theta0`.
 
     `orders` are `Orders`. An ensemble is stepped as a whole, or, with a `queue`, as many of its members at a time as
     the queue has lanes: those named in it, in its order, a number past the last standing for none. A lane whose member
@@ -303,7 +220,7 @@ def advance(
         near = motion.end - motion.clock < steps * motion.last_step
         allowed = budget + jnp.where(near, to_spare, 0)
         # Slots are counted from the run's start for given times, and from this call's start for every step.
-        room = motion.saved - lanes.saved < capacity if every_step else True
+        room = motion.saved - lanes.saved < capacity if every_step and kept is not None else True
         left = motion.accepted + motion.rejected < max_steps
         return (motion.halt == RUNNING) & left & room & (lanes.attempts < allowed)
 
@@ -366,6 +283,11 @@ def advance(
     # Between two steps too a motion's numbers are one array: each array that a loop carries costs about as much as an
     # operation of it.
     paused = paused._replace(numbers=jnp.asarray(paused.numbers))
+    if theta0 is not None:
+        # Every motion that has begun has taken gradients.
+        given, new = paused, paused.number("gradients") == 0
+        start = Paused(paused.numbers[: len(COLUMNS)], theta0, None)
+        paused = jax.lax.cond(new, lambda: begun(fixed, start), lambda: given)
     members = paused.numbers.shape[:-1]
     if queue is None:
         rows = jnp.arange(members[0]) if ensemble else jnp.zeros((), int)

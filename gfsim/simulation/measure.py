@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PyTree
+from jaxtyping import Array
 
 from gfsim.dynamics.base import AbstractFlow
 from gfsim.dynamics.descent import AbstractDescent
@@ -71,12 +71,22 @@ def _measure(
     return _measured(*fixed, clock, states)
 
 
+class Ends(NamedTuple):
+    """What is computed of the two ends of a run: of each its θ and, `numbers`, its log t and potential."""
+
+    theta: Any
+    numbers: Array
+    conserved: Array | None
+
+
 @Compiled
-def measure_ends(fixed: tuple[AbstractFlow, dict[str, Observable]], start: PyTree, end: Paused) -> Measured:
+def measure_ends(fixed: tuple[AbstractFlow, dict[str, Observable]], theta0: Theta, end: Paused) -> Ends:
     """The same of two states, the start of a single run and where it is."""
-    clock = end.number("clock")
+    clock, start = end.number("clock"), fixed[0].initial_state(theta0)
     states = jax.tree.map(lambda *x: jnp.stack(x), start, end.state)
-    return _measured(*fixed, jnp.stack([jnp.zeros_like(clock), clock]), states)
+    rows = _measured(*fixed, jnp.stack([jnp.zeros_like(clock), clock]), states)
+    # Together, since to fetch an array takes as long as a step.
+    return Ends(rows.theta, jnp.stack([rows.log_t, rows.potential]), rows.conserved)
 
 
 def measure(

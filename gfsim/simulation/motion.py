@@ -1,5 +1,6 @@
 """What a run carries from step to step, and from one compiled call to the next."""
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -72,23 +73,34 @@ class Paused(NamedTuple):
         """A column by its name."""
         return self.numbers[..., _COLUMN[name]]
 
-    def with_numbers(self, **changes: Any) -> "Paused":
-        """The same with some columns, held on the host, replaced."""
-        numbers = np.array(self.numbers)
-        for name, value in changes.items():
+    @staticmethod
+    def start(theta0: Float[Array | np.ndarray, "*members P"], **given: Any) -> "Paused":
+        """What a motion begins with: its parameters, and zero in all columns but those given."""
+        numbers = np.zeros((*theta0.shape[:-1], len(COLUMNS)))
+        for name, value in given.items():
             numbers[..., _COLUMN[name]] = value
-        return self._replace(numbers=numbers)
+        return Paused(numbers, theta0, None)
+
+
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """In place of a number of a solver's state, which has a column of its own after the motion's."""
+
+    dtype: np.dtype
 
 
 def unpacked(paused: Paused) -> Motion:
     """The motion that was paused."""
     column = {name: paused.number(name) for name in COLUMNS}
+    rest = iter(range(len(COLUMNS), paused.numbers.shape[-1]))
+    whole = lambda x: paused.numbers[..., next(rest)].astype(x.dtype) if isinstance(x, Column) else x  # noqa: E731
     return Motion(
         **{name: column[name] for name in _FLOATS},
         **{name: column[name].astype(int) for name in _COUNTS},
         tolerance=Tolerance(column["rtol"], column["atol"]),
         y=Carried(paused.state, column["dissipated"]),
-        solver_state=paused.solver_state,
+        solver_state=jax.tree.map(whole, paused.solver_state, is_leaf=lambda x: isinstance(x, Column)),
     )
 
 
@@ -100,11 +112,15 @@ def packed(motion: Motion) -> Paused:
         "atol": motion.tolerance.atol,
         "dissipated": motion.y.dissipated,
     }
+    lead = motion.clock.ndim
+    kept = jax.tree.map(lambda x: Column(x.dtype) if x.ndim == lead else x, strong(motion.solver_state))
+    own = [x for x in jax.tree.leaves(motion.solver_state) if x.ndim == lead]
+    values = [*(numbers[name] for name in COLUMNS), *own]
     # One elementwise operation; a stack would be one for every number.
-    columns, rows = jnp.arange(len(COLUMNS)), jnp.zeros((*motion.clock.shape, len(COLUMNS)))
-    for index, name in enumerate(COLUMNS):
-        rows = jnp.where(columns == index, jnp.asarray(numbers[name], float)[..., None], rows)
-    return Paused(rows, motion.y.state, strong(motion.solver_state))
+    columns, rows = jnp.arange(len(values)), jnp.zeros((*motion.clock.shape, len(values)))
+    for index, value in enumerate(values):
+        rows = jnp.where(columns == index, jnp.asarray(value, float)[..., None], rows)
+    return Paused(rows, motion.y.state, kept)
 
 
 def strong(tree: PyTree) -> PyTree:

@@ -13,13 +13,13 @@ from jaxtyping import Array, Float
 
 from gfsim.dynamics.base import AbstractFlow
 from gfsim.placement import on_host, placement
-from gfsim.simulation import choice, integrate
+from gfsim.simulation import choice, integrate, starting
 from gfsim.simulation.checkpoint import Checkpoint
 from gfsim.simulation.compiled import Fixed
 from gfsim.simulation.events import AbstractEvent
 from gfsim.simulation.lanes import Shares
-from gfsim.simulation.measure import Measured, few, measure_ends
-from gfsim.simulation.motion import COLUMNS, Kept, Paused, empty
+from gfsim.simulation.measure import Ends, few, measure_ends
+from gfsim.simulation.motion import COLUMNS, Kept, Paused, empty, unpacked
 from gfsim.simulation.outcome import Outcome
 from gfsim.simulation.progress import LogTimeMeter
 from gfsim.simulation.rows import Row, Rows, by_member, ends, one_after_another, table
@@ -57,7 +57,7 @@ class Run:
         self,
         flow: AbstractFlow,
         theta0: Float[Array | np.ndarray, "*members P"],
-        t1: Float[np.ndarray, "*members"],
+        t1: float | Float[np.ndarray, "*members"],
         save: SaveAt | EveryStep | None,
         events: tuple[AbstractEvent, ...],
         tolerance: Tolerance,
@@ -87,24 +87,20 @@ class Run:
         self._looking_products = 0
         # What is wanted of the two ends of a run that keeps no more is computed behind each call, which the host waits
         # for anyway.
-        alone = not self.ensemble and placement(theta0) is None
+        spread = placement(theta0) is not None
+        alone = not self.ensemble and not spread
         self._measures_ends = alone and save is None and not observed and few(theta0.size)
-        self.measured: Measured | None = None
-        self._begin(theta0, t1)
-
-    def _begin(self, theta0: Any, t1: Any) -> None:
-        members = theta0.shape[:-1]
-        paused = Paused(np.zeros((*members, len(COLUMNS))), theta0, None).with_numbers(
-            end=t1, rtol=self._tolerance.rtol, atol=self._tolerance.atol
-        )
-        self.motion, self._start = integrate.begin(self._fixed, paused)
-        # A single run is not waited for: until its first call has ended it counts as one that has done nothing.
-        self._numbers = np.asarray(paused.numbers)
-        if self.ensemble or placement(theta0) is not None:
+        self.measured: Ends | None = None
+        self._start = Paused.start(theta0, end=t1, rtol=tolerance.rtol, atol=tolerance.atol)
+        # A single run begins in its first call; until that has ended it counts as one that has done nothing.
+        self._begins = (None, theta0) if alone else ()
+        self.motion = (starting.to_begin if alone else starting.begin)(self._fixed, self._start)
+        self._numbers = np.asarray(self._start.numbers)
+        if not alone:
             self._fetch_numbers()
         # Members that are spread over devices are stepped all together.
-        self._shares = self._cut() if self.ensemble and placement(theta0) is None else None
-        self._begin_keeping(members)
+        self._shares = self._cut() if self.ensemble and not spread else None
+        self._begin_keeping(theta0.shape[:-1])
 
     def _cut(self) -> Shares:
         """How members share the machine in steps of this solver."""
@@ -116,13 +112,17 @@ class Run:
         # A copy: a call may take over the memory of what it is given.
         self._numbers = np.array(on_host(self.motion.numbers))
         self.motion = self.motion._replace(numbers=self._numbers)
-        if np.count_nonzero(undefined := self._number("halt") == integrate.UNDEFINED):
+        if np.count_nonzero(undefined := self._number("halt") == starting.UNDEFINED):
             which = "" if not self.ensemble else f" for members {np.flatnonzero(undefined)[:5].tolist()}"
             raise ValueError(f"theta0 must have a finite loss and gradient, had infinity or NaN{which}")
 
-    def _number(self, name: str) -> np.ndarray:
-        """A number of the motion, as the host knows it."""
-        return self._numbers[..., COLUMNS.index(name)]
+    def _number(self, name: str) -> Any:
+        """A number of the motion, as the host knows it; of a single run NumPy's scalar, quicker than its arrays."""
+        return self._numbers.T[COLUMNS.index(name)]
+
+    def _own_numbers(self) -> np.ndarray:
+        """Those of the motion, without its solver's."""
+        return self._numbers[..., : len(COLUMNS)]
 
     def _mount(self, solver: dfx.AbstractSolver) -> None:
         self.solver = choice.prepared(solver, self.dynamics, self._tolerance)
@@ -154,10 +154,9 @@ class Run:
         # An ensemble's calls are as long as its work says: with whom a member is stepped is the same after a resume.
         self._taken, chunk = 0, LONGEST_CHUNK if self.ensemble else 64
         self._max_steps = max_steps
-        self._mark = self._numbers
+        self._mark = self._own_numbers()
         self._resume(checkpoint)
         running = self._running()
-        # Counted rather than asked for `any`: on one number NumPy's C functions take a fifth of its others' time.
         while np.count_nonzero(running):
             budget = chunk
             if self._times is None:
@@ -186,7 +185,7 @@ class Run:
             meter.show(self._number("clock"), self._taken)
             if self._chooser and self._taken >= self._chooser.next_look and np.count_nonzero(running):
                 self._look(self._taken)
-                self._mark = self._numbers
+                self._mark = self._own_numbers()
             if self._planned and self._typical(self._number("clock")) >= self._planned[0][0]:
                 self._change_to(OFFERED[self._planned.pop(0)[1]])
             if checkpoint.due():
@@ -196,7 +195,7 @@ class Run:
             self._measure_ends()
 
     def _measure_ends(self) -> None:
-        self.measured = measure_ends(Fixed(self.dynamics, {}), self._start, self.motion)
+        self.measured = measure_ends(Fixed(self.dynamics, {}), self._start.state, self.motion)
 
     # Checkpoints hold all that changes between two chunks; everything else follows from the arguments of the run.
 
@@ -239,7 +238,7 @@ class Run:
 
     def _carry_on_with(self, solver: type[dfx.AbstractSolver]) -> None:
         self._mount(choice.made(solver))
-        self.motion = integrate.change(self._fixed, self.motion._replace(solver_state=None))
+        self.motion = starting.change(self._fixed, self.motion._replace(solver_state=None))
         self._fetch_numbers()
         if self._shares:
             kept, self._shares = self._shares.whole(self._kept), self._cut()
@@ -249,17 +248,18 @@ class Run:
         self._carry_on_with(solver)
         self.used.append((self._typical(self._number("clock")), solver.__name__))
 
-    def _attempts(self) -> np.ndarray:
-        return np.asarray(self._number("accepted") + self._number("rejected"))
+    def _attempts(self) -> Any:
+        return self._number("accepted") + self._number("rejected")
 
-    def _running(self) -> np.ndarray:
-        return np.asarray((self._number("halt") == integrate.RUNNING) & (self._attempts() < self._max_steps))
+    def _running(self) -> Any:
+        return (self._number("halt") == integrate.RUNNING) & (self._attempts() < self._max_steps)
 
     def _advance(self, budget: int, to_spare: int = 0) -> None:
-        how = (self._times, np.array(integrate.Orders(budget, to_spare, self._max_steps)))
-        before = np.array(self._number("saved"))
+        times = None if self._keeps_ends_alone else self._times
+        how = times, np.array(integrate.Orders(budget, to_spare, self._max_steps))
+        before = np.array(self._number("saved")) if self._times is None else None
         if self._shares is None:
-            self.motion, self._kept[0] = integrate.advance(self._fixed, self.motion, self._kept[0], *how)
+            self.motion, self._kept[0] = integrate.advance(self._fixed, self.motion, self._kept[0], *how, *self._begins)
             if self._measures_ends:
                 self._measure_ends()
         else:
@@ -270,7 +270,7 @@ class Run:
             motions, self._kept = map(list, zip(*done, strict=True))
             self.motion = self._shares.whole(motions)
         self._fetch_numbers()
-        if self._times is None:
+        if before is not None:
             counts = (self._number("saved") - before).astype(int)
             self._flushed.append((counts, self._filled(int(np.max(counts)))))
 
@@ -298,11 +298,11 @@ class Run:
     def _look(self, attempts: int) -> None:
         """Let the chooser see the typical running member."""
         assert self._chooser is not None
-        moved = dict(zip(COLUMNS, np.moveaxis(self._numbers - self._mark, -1, 0), strict=True))
+        moved = dict(zip(COLUMNS, np.moveaxis(self._own_numbers() - self._mark, -1, 0), strict=True))
         # At its stability limit an explicit method's steps grow and are cut in turn: the last one alone may be any.
         step = np.maximum(self._number("last_step"), moved["clock"] / np.maximum(moved["accepted"], 1))
         if isinstance(self.solver, RKC):
-            decay = self._typical(on_host(self.motion.solver_state.radius))
+            decay = self._typical(on_host(unpacked(self.motion).solver_state.radius))
         elif isinstance(self.solver, Explicit) and (felt := self._felt()) < SUSPECT * self.solver.stability_limit:
             # Before its first step a run has felt nothing.
             decay = self._typical(felt / np.maximum(step, np.finfo(float).tiny))
@@ -341,7 +341,7 @@ class Run:
 
     def _felt(self) -> float:
         """h|λ| as the explicit steps felt it."""
-        return self._typical(on_host(self.motion.solver_state.stretch))
+        return self._typical(on_host(unpacked(self.motion).solver_state.stretch))
 
     def outcomes(self) -> tuple[Outcome, ...]:
         """How each member ended."""
@@ -363,16 +363,16 @@ class Run:
 
     def account(self) -> dict[str, Any]:
         """Solver and reason; accepted and rejected steps, gradients and Hessian products, summed over members."""
-        sums = self._numbers.reshape(-1, len(COLUMNS)).sum(axis=0)
-        total = lambda name: int(sums[COLUMNS.index(name)])  # noqa: E731
-        known = isinstance(self.solver, AbstractFlowSolver)
+        sums = self._own_numbers().sum(axis=0) if self.ensemble else self._own_numbers()
+        total = dict(zip(COLUMNS, sums.tolist(), strict=True))
+        known = self._chooser is not None or isinstance(self.solver, AbstractFlowSolver)
         return {
             "solver": " → ".join(name for _, name in self.used),
             "reason": self._chooser.reason if self._chooser else "asked for",
-            "steps": total("accepted"),
-            "rejected": total("rejected"),
-            "gradients": total("gradients") if known else None,
-            "hessian_products": total("products") + self._looking_products if known else None,
+            "steps": int(total["accepted"]),
+            "rejected": int(total["rejected"]),
+            "gradients": int(total["gradients"]) if known else None,
+            "hessian_products": int(total["products"]) + self._looking_products if known else None,
         }
 
     def end(self) -> tuple[float, float]:
@@ -382,7 +382,7 @@ class Run:
     def rows(self) -> Rows:
         """The states kept."""
         clock, energy = (self._number(name) for name in ("clock", "dissipated"))
-        start = Row(np.zeros_like(clock), self._start, np.zeros_like(energy))
+        start = Row(np.zeros_like(clock), starting.initial(self._fixed, self._start), np.zeros_like(energy))
         end = Row(clock, self.motion.state, energy)
         if self._keeps_ends_alone:
             return ends(start, end)

@@ -108,7 +108,7 @@ def simulate(
         return assembled(descent, observers, began, None)
 
     tolerance = _tolerance(start, rtol, atol)
-    run = Run(dynamics, start, np.full(start.shape[:-1], t1), save, events, tolerance, solver, observed=bool(observers))
+    run = Run(dynamics, start, t1, save, events, tolerance, solver, observed=bool(observers))
     with meter:
         run.go(max_steps, meter, kept)
 
@@ -148,7 +148,7 @@ def _solve_at_rows(
 
 def _tolerance(theta0: Float[Array | np.ndarray, "*members P"], rtol: float, atol: float | None) -> Tolerance:
     start = on_host(theta0)
-    size = np.linalg.norm(start, axis=-1)
+    size = np.sqrt(np.vecdot(start, start))
     # Of most starts their norm says that they are large enough.
     if np.count_nonzero(size < 1e-100):
         largest = np.abs(start).max(axis=-1)
@@ -178,7 +178,7 @@ def _checked_start(problem: Problem, theta0: Any) -> Float[Array | np.ndarray, "
         raise TypeError(f"theta0 must be an array of real numbers, was {theta0!r}") from error
     if values.ndim not in (1, 2) or values.shape[-1] != problem.size or values.size == 0:
         raise ValueError(f"theta0 must have shape ({problem.size},) or (B, {problem.size}), was {values.shape}")
-    if not np.all(np.isfinite(values)):
+    if not np.isfinite(values).all():
         raise ValueError("theta0 must be finite, held NaN or infinity")
     where = placement(theta0)
     return values if where is None else placed(values, where)

@@ -16,7 +16,7 @@ from gfsim.solvers.tableau import real_stability_limit
 
 # From this rtol on order 8 needs fewer gradients than order 5 for the same error, on smooth flows that are not stiff.
 TIGHT = 1e-10
-# Parameters up to which it may hold 20 vectors of their size, where order 5 holds 13.
+# Parameters up to which it may hold 21 vectors of their size, where order 5 holds 14.
 SPARING = 100_000
 FIRST_LOOK = 16
 # In a run's last so many steps no change is begun: a trial has to be repaid.
@@ -45,6 +45,15 @@ EXPLICIT, STABILISED, IMPLICIT = range(3)
 OFFERED = {solver.__name__: solver for solver in (Dopri5S, dfx.Dopri8, RKC, BDF)}
 
 
+class Prospect(NamedTuple):
+    """What speaks for BDF: what it would keep and solve with, and the flow's samples. In an ensemble a gradient of the
+    other methods, which members share, takes 1/`shared` of the time of BDF's."""
+
+    curvature: AbstractCurvature
+    samples: int = 1
+    shared: float = 1.0
+
+
 class Chooser:
     """Chooses between an explicit Runge–Kutta method, RKC and BDF, and changes its mind when the measurements do.
 
@@ -61,16 +70,13 @@ class Chooser:
     def __init__(
         self,
         rtol: float,
-        curvature: Callable[[], AbstractCurvature | None] = lambda: None,
         size: int = 0,
-        samples: int = 1,
-        shared: float = 1.0,
+        prospect: Callable[[], "Prospect | None"] = lambda: None,
     ):
-        """`curvature` gives what BDF would keep and solve with, None where it is not to be had; asked at a look. In an
-        ensemble a gradient of the other methods, which members share, takes 1/`shared` of the time of BDF's."""
-        self._rtol, self._size, self._samples, self._shared = rtol, size, samples, shared
+        """For a flow of `size` parameters; `prospect`, asked at a look, gives None where BDF is not to be had."""
+        self._rtol, self._size = rtol, size
         self._explicit: type[Dopri5S | dfx.Dopri8] = dfx.Dopri8 if rtol <= TIGHT and size <= SPARING else Dopri5S
-        self._curvature = curvature
+        self._prospect = prospect
         self._at, self._from = EXPLICIT, EXPLICIT
         self._patience = FIRST_LOOK
         self._rate_before: float | None = None
@@ -100,15 +106,16 @@ class Chooser:
     @functools.cached_property
     def _implicit(self) -> "_Implicit":
         # Found out where a run turns out stiff: it takes as long as a short run.
-        curvature = self._curvature()
-        if curvature is None:
-            return _Implicit(0.0, math.inf)
+        prospect = self._prospect()
+        if prospect is None:
+            return _Implicit(0.0, math.inf, 1.0)
+        curvature, samples, shared = prospect
         # A network's gradient takes 6Pn operations. BDF factorises in about one of three steps.
-        factorisation = curvature.operations(self._size) / max(6 * self._size * self._samples, LEAST_GRADIENT)
+        factorisation = curvature.operations(self._size) / max(6 * self._size * samples, LEAST_GRADIENT)
         # A step of BDF: about three gradients, the factor, and the products for a Hessian that serves four steps.
         step = 3 + curvature.products(self._size) / 2 + factorisation / 3
         # At equal error ε the cost of RKC grows as ε^{-1/2}, of BDF, at order five, as ε^{-1/5}.
-        return _Implicit(factorisation / 3, self._shared * step / 1.5 * (self._rtol / 1e-4) ** 0.3)
+        return _Implicit(factorisation / 3, shared * step / 1.5 * (self._rtol / 1e-4) ** 0.3, shared)
 
     @property
     def settled(self) -> bool:
@@ -136,7 +143,7 @@ class Chooser:
         cost = float(PRICE * work if self._at == STABILISED else work)
         if self._at == IMPLICIT:
             work += round(tried * self._implicit.factor)
-            cost = self._shared * work
+            cost = self._implicit.shared * work
         changed = self._decide(tried, refused, span, step, cost, decay, remaining)
         if self._suspected:
             wait = CONFIRM
@@ -237,11 +244,12 @@ class Chooser:
 
 
 class _Implicit(NamedTuple):
-    """A step of BDF's share of factors, in gradients, and the stages of RKC that cost as much as a step of BDF, without
-    end where there is none."""
+    """A step of BDF's share of factors, in gradients; the stages of RKC that cost as much as a step of BDF, without end
+    where there is none; and what a gradient of BDF's takes beside one of the others."""
 
     factor: float
     stages: float
+    shared: float
 
 
 def _stages(stretch: float) -> float:

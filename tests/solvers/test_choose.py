@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from gfsim.solvers import BDF, RKC, Dopri5S, real_stability_limit
-from gfsim.solvers.choose import CONFIRM, FIRST_LOOK, TRIALS, Chooser
+from gfsim.solvers.choose import CONFIRM, FIRST_LOOK, TRIALS, Chooser, Prospect
 from gfsim.solvers.curvature import DenseCurvature
 from gfsim.solvers.tableau import last_stages
 
@@ -145,7 +145,7 @@ def test_no_change_for_the_last_few_steps_or_without_information():
 
 def dense(rtol: float = 1e-6, size: int = 100, samples: int = 20) -> Chooser:
     """A chooser that has a dense Hessian of a network's to choose, past its first change, which pays."""
-    choice = Chooser(rtol, DenseCurvature, size=size, samples=samples)
+    choice = Chooser(rtol, size, lambda: Prospect(DenseCurvature(), samples))
     assert hands_over(choice)
     assert not look(choice, span=50.0, step=5.0, work=100, decay=34.0)
     return choice
@@ -168,7 +168,7 @@ def test_stages_that_cost_more_than_a_dense_hessian_hand_over_to_bdf_and_back():
 
 
 def test_a_step_of_bdf_costs_more_where_the_others_share_lanes():
-    alone = Chooser(1e-6, DenseCurvature, size=100, samples=20, shared=6.0)
+    alone = Chooser(1e-6, 100, lambda: Prospect(DenseCurvature(), 20, shared=6.0))
     assert hands_over(alone)
     assert not look(alone, span=50.0, step=5.0, work=100, decay=34.0)
     assert alone.solver is RKC
@@ -187,7 +187,7 @@ def test_few_parameters_or_a_tight_tolerance_go_to_bdf_at_once():
 
 
 def test_where_rkc_did_not_pay_bdf_is_tried():
-    choice, other = (Chooser(1e-6, DenseCurvature, size=100, samples=20) for _ in range(2))
+    choice, other = (Chooser(1e-6, 100, lambda: Prospect(DenseCurvature(), 20)) for _ in range(2))
     assert hands_over(choice)
     assert choice.solver is RKC
     assert look(choice, decay=34.0)
@@ -227,7 +227,7 @@ def test_factorisations_count_where_bdf_is_judged():
 
 
 def test_what_the_chooser_notes_is_all_it_recalls():
-    choice, other = (Chooser(1e-6, DenseCurvature, size=100) for _ in range(2))
+    choice, other = (Chooser(1e-6, 100, lambda: Prospect(DenseCurvature())) for _ in range(2))
     assert hands_over(choice)
     assert not look(choice, span=50.0, step=5.0, decay=34.0)
     assert look(choice, span=5e3, step=500.0, decay=34.0, work=1, remaining=1e6)

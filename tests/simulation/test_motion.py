@@ -1,0 +1,79 @@
+"""A motion between two calls, and the beginning of a single one in its first call."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import gfsim as gf
+from gfsim.simulation import run, starting
+from gfsim.simulation.motion import COLUMNS, Carried, Column, Motion, packed, unpacked
+from gfsim.simulation.step_control import Tolerance
+
+
+class SolverState(NamedTuple):
+    slope: Carried
+    rate: jax.Array
+    count: jax.Array
+    judged: jax.Array
+
+
+@pytest.mark.parametrize("members", [(), (3,)])
+def test_a_motion_is_unpacked_as_it_was_packed(members):
+    draw = np.random.default_rng(0)
+    number = lambda: jnp.asarray(draw.normal(size=members))  # noqa: E731
+    count = lambda: jnp.asarray(draw.integers(2**52, 2**53, size=members))  # noqa: E731
+    vector = lambda: jnp.asarray(draw.normal(size=(*members, 2)))  # noqa: E731
+    motion = Motion(
+        number(), number(), count(), Tolerance(number(), number()), Carried(vector(), number()), number(), number(),
+        number(), SolverState(Carried(vector(), number()), number(), count(), number() > 0), count(), count(), count(),
+        count(), count(), count(), number(),
+    )  # fmt: skip
+    paused = packed(motion)
+    assert paused.numbers.shape == (*members, len(COLUMNS) + 4)
+    # Of the solver's state arrays stay, by themselves.
+    assert [x.shape for x in jax.tree.leaves(paused.solver_state)] == [(*members, 2)]
+    assert paused.solver_state.count == Column(np.dtype(int))
+    again = unpacked(paused)
+    assert jax.tree.structure(again) == jax.tree.structure(motion)
+    for x, y in zip(jax.tree.leaves(motion), jax.tree.leaves(again), strict=True):
+        assert x.dtype == y.dtype
+        np.testing.assert_array_equal(x, y)
+
+
+def decay() -> gf.GradientFlow:
+    return gf.GradientFlow(gf.Problem.from_loss(lambda x: 0.5 * jnp.sum(x**2), jnp.ones(2)))
+
+
+def test_a_single_run_begins_in_its_first_call(monkeypatch):
+    flow, theta0 = decay(), np.array([1.0, -2.0])
+    both = gf.simulate(flow, np.stack([theta0, theta0]), 1.0)
+
+    def begin(*arguments):
+        raise AssertionError("a program of its own")
+
+    monkeypatch.setattr(starting, "begin", begin)
+    begin.eval_shape = starting.Compiled(starting.begun, per_member=True).eval_shape
+    calls = []
+    advance = run.integrate.advance
+    monkeypatch.setattr(run.integrate, "advance", lambda *a: calls.append(1) or advance(*a))
+    alone = gf.simulate(flow, theta0, 1.0)
+    assert len(calls) == 1
+    np.testing.assert_allclose(alone.theta[-1], theta0 * np.exp(-1), rtol=1e-6)
+    np.testing.assert_allclose(alone.theta, both.theta[0], rtol=1e-15)
+    # Counted twice, once for each member.
+    for name in ("steps", "rejected", "gradients"):
+        assert both.stats[name] == 2 * alone.stats[name]
+
+
+def test_what_a_run_begins_from_is_kept_for_the_last_few_flows_and_not_written_to(monkeypatch):
+    monkeypatch.setattr(starting, "_blank", {})
+    monkeypatch.setattr(starting, "MOST_BLANK", 2)
+    for _ in range(3):
+        flow = decay()
+        for size in (1.0, 2.0):
+            gf.simulate(flow, np.full(2, size), 1.0)
+    assert len(starting._blank) == 2
+    assert all(not x.any() for blank in starting._blank.values() for x in jax.tree.leaves(blank))
