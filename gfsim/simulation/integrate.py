@@ -207,7 +207,7 @@ def advance(
     flow, solver, events = fixed
     budget, to_spare, max_steps = Orders(*orders)
     steps = jnp.asarray(to_spare, float)
-    every_step = given_times is None
+    every_step = kept is not None and given_times is None
     times = jnp.array([jnp.inf]) if given_times is None else given_times
     ensemble = paused.numbers.ndim == 2
     # A lane of its own is no batch: control flow stays what it is, and matrices stay where they are.
@@ -220,7 +220,7 @@ def advance(
         near = motion.end - motion.clock < steps * motion.last_step
         allowed = budget + jnp.where(near, to_spare, 0)
         # Slots are counted from the run's start for given times, and from this call's start for every step.
-        room = motion.saved - lanes.saved < capacity if every_step and kept is not None else True
+        room = motion.saved - lanes.saved < capacity if every_step else True
         left = motion.accepted + motion.rejected < max_steps
         return (motion.halt == RUNNING) & left & room & (lanes.attempts < allowed)
 

@@ -81,7 +81,7 @@ class Ends(NamedTuple):
 
 @Compiled
 def measure_ends(fixed: tuple[AbstractFlow, dict[str, Observable]], theta0: Theta, end: Paused) -> Ends:
-    """The same of two states, the start of a single run and where it is."""
+    """What is computed of the start of a single run and of where it is."""
     clock, start = end.number("clock"), fixed[0].initial_state(theta0)
     states = jax.tree.map(lambda *x: jnp.stack(x), start, end.state)
     rows = _measured(*fixed, jnp.stack([jnp.zeros_like(clock), clock]), states)

@@ -112,9 +112,12 @@ def packed(motion: Motion) -> Paused:
         "atol": motion.tolerance.atol,
         "dissipated": motion.y.dissipated,
     }
-    lead = motion.clock.ndim
-    kept = jax.tree.map(lambda x: Column(x.dtype) if x.ndim == lead else x, strong(motion.solver_state))
-    own = [x for x in jax.tree.leaves(motion.solver_state) if x.ndim == lead]
+    solver_state, lead = strong(motion.solver_state), motion.clock.ndim
+    # No complex number, and no key of random ones.
+    real = lambda x: any(jnp.issubdtype(x.dtype, kind) for kind in (jnp.bool_, jnp.integer, jnp.floating))  # noqa: E731
+    is_own = lambda x: x.ndim == lead and real(x)  # noqa: E731
+    kept = jax.tree.map(lambda x: Column(x.dtype) if is_own(x) else x, solver_state)
+    own = [x for x in jax.tree.leaves(solver_state) if is_own(x)]
     values = [*(numbers[name] for name in COLUMNS), *own]
     # One elementwise operation; a stack would be one for every number.
     columns, rows = jnp.arange(len(values)), jnp.zeros((*motion.clock.shape, len(values)))

@@ -44,8 +44,6 @@ OFTEN = 16
 SAMPLE = 15
 # Attempts between two looks at how many members of an ensemble still run.
 NARROW_EVERY = 2048
-
-
 _NEVER = np.zeros(0)
 _ONE = np.zeros((), int)
 
@@ -92,13 +90,13 @@ class Run:
         self._measures_ends = alone and save is None and not observed and few(theta0.size)
         self.measured: Ends | None = None
         self._start = Paused.start(theta0, end=t1, rtol=tolerance.rtol, atol=tolerance.atol)
-        # A single run begins in its first call; until that has ended it counts as one that has done nothing.
-        self._begins = (None, theta0) if alone else ()
+        # A single run begins in its first call, at what that is given; until then it counts as one that did nothing.
+        self._first = (None, theta0) if alone else ()
         self.motion = (starting.to_begin if alone else starting.begin)(self._fixed, self._start)
         self._numbers = np.asarray(self._start.numbers)
         if not alone:
             self._fetch_numbers()
-        # Members that are spread over devices are stepped all together.
+        # Members spread over devices are stepped all together.
         self._shares = self._cut() if self.ensemble and not spread else None
         self._begin_keeping(theta0.shape[:-1])
 
@@ -109,7 +107,7 @@ class Run:
         return Shares(members, size, alone=choice.factorises_steps(self._fixed, self.solver, one))
 
     def _fetch_numbers(self) -> None:
-        # A copy: a call may take over the memory of what it is given.
+        # A copy: a call may take over the memory of an array of JAX.
         self._numbers = np.array(on_host(self.motion.numbers))
         self.motion = self.motion._replace(numbers=self._numbers)
         if np.count_nonzero(undefined := self._number("halt") == starting.UNDEFINED):
@@ -120,8 +118,7 @@ class Run:
         """A number of the motion, as the host knows it; of a single run NumPy's scalar, quicker than its arrays."""
         return self._numbers.T[COLUMNS.index(name)]
 
-    def _own_numbers(self) -> np.ndarray:
-        """Those of the motion, without its solver's."""
+    def _own_numbers(self) -> np.ndarray:  # without its solver's
         return self._numbers[..., : len(COLUMNS)]
 
     def _mount(self, solver: dfx.AbstractSolver) -> None:
@@ -145,7 +142,6 @@ class Run:
             self._kept: list[Kept | None] = [None] * (len(self._shares.slices) if self._shares else 1)
             return
         slots = EVERY_STEP_SLOTS if self._times is None else self._times.size
-
         states = self._shares.parts(self.motion.state) if self._shares else [self.motion.state]
         self._kept = [empty(state, len(members), slots) for state in states]
 
@@ -195,7 +191,8 @@ class Run:
             self._measure_ends()
 
     def _measure_ends(self) -> None:
-        self.measured = measure_ends(Fixed(self.dynamics, {}), self._start.state, self.motion)
+        at = self.motion._replace(solver_state=None)
+        self.measured = measure_ends(Fixed(self.dynamics, {}), self._start.state, at)
 
     # Checkpoints hold all that changes between two chunks; everything else follows from the arguments of the run.
 
@@ -225,7 +222,7 @@ class Run:
         if self._chooser:
             self._chooser.recall(notes["chooser"])
         if changes:
-            self._carry_on_with(OFFERED[self.used[-1][1]])
+            self._carry_on_with(OFFERED[self.used[-1][1]], filled=False)
         if self._shares:
             self._shares.lanes = notes["lanes"]
         seen, paused = self._looked_at(np.zeros(SAMPLE, int))
@@ -236,10 +233,17 @@ class Run:
         self.motion, self._kept, self._mark, self._seen, self._flushed = filled(like)
         self._numbers = np.array(on_host(self.motion.numbers))
 
-    def _carry_on_with(self, solver: type[dfx.AbstractSolver]) -> None:
+    def _carry_on_with(self, solver: type[dfx.AbstractSolver], filled: bool = True) -> None:
+        """`filled` is whether the motion holds a state yet, or is to be filled in from a checkpoint."""
         self._mount(choice.made(solver))
-        self.motion = starting.change(self._fixed, self.motion._replace(solver_state=None))
-        self._fetch_numbers()
+        if self._first and not filled:
+            self.motion = starting.to_begin(self._fixed, self._start)
+        else:
+            given = self.motion._replace(numbers=self._own_numbers(), solver_state=None)
+            self.motion = starting.change(self._fixed, given)
+            self._fetch_numbers()
+        # What has begun needs no start.
+        self._first = ()
         if self._shares:
             kept, self._shares = self._shares.whole(self._kept), self._cut()
             self._kept = self._shares.parts(kept)
@@ -259,7 +263,7 @@ class Run:
         how = times, np.array(integrate.Orders(budget, to_spare, self._max_steps))
         before = np.array(self._number("saved")) if self._times is None else None
         if self._shares is None:
-            self.motion, self._kept[0] = integrate.advance(self._fixed, self.motion, self._kept[0], *how, *self._begins)
+            self.motion, self._kept[0] = integrate.advance(self._fixed, self.motion, self._kept[0], *how, *self._first)
             if self._measures_ends:
                 self._measure_ends()
         else:
@@ -273,9 +277,6 @@ class Run:
         if before is not None:
             counts = (self._number("saved") - before).astype(int)
             self._flushed.append((counts, self._filled(int(np.max(counts)))))
-
-    def _all_kept(self) -> Kept | None:
-        return self._shares.whole(self._kept) if self._shares else self._kept[0]
 
     def _filled(self, slots: int) -> Kept:
         """A copy of the first slots of what is kept."""
@@ -365,6 +366,7 @@ class Run:
         """Solver and reason; accepted and rejected steps, gradients and Hessian products, summed over members."""
         sums = self._own_numbers().sum(axis=0) if self.ensemble else self._own_numbers()
         total = dict(zip(COLUMNS, sums.tolist(), strict=True))
+        # All of a chooser's are known; to ask diffrax's classes takes as long as half a step.
         known = self._chooser is not None or isinstance(self.solver, AbstractFlowSolver)
         return {
             "solver": " → ".join(name for _, name in self.used),
@@ -382,13 +384,14 @@ class Run:
     def rows(self) -> Rows:
         """The states kept."""
         clock, energy = (self._number(name) for name in ("clock", "dissipated"))
-        start = Row(np.zeros_like(clock), starting.initial(self._fixed, self._start), np.zeros_like(energy))
+        start = Row(np.zeros_like(clock), starting.initial(Fixed(self.dynamics), self._start), np.zeros_like(energy))
         end = Row(clock, self.motion.state, energy)
         if self._keeps_ends_alone:
             return ends(start, end)
 
         start_is_kept = not isinstance(self._save, SaveAt) or bool(self._save.times[0] == 0.0)
-        saved, kept = self._number("saved").astype(int), self._all_kept()
+        saved = self._number("saved").astype(int)
+        kept = self._shares.whole(self._kept) if self._shares else self._kept[0]
         assert kept is not None
         pieces = [(saved, kept)] if self._times is not None or not self._flushed else self._flushed
         own = functools.partial(by_member, ensemble=self.ensemble)

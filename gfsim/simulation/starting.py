@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import threading
 from typing import Any
 
 import diffrax as dfx
@@ -20,7 +21,8 @@ from gfsim.solvers.base import AbstractFlowSolver
 
 # Tracing a flow takes longer than a short run of it. A call does not write to arrays of the host.
 _blank: dict[Any, Paused] = {}
-MOST_BLANK = 64
+_MOST_BLANK = 64
+_one_at_a_time = threading.Lock()
 
 
 def flow_state(y: Carried) -> PyTree:
@@ -75,17 +77,19 @@ def to_begin(fixed: Fixed, paused: Paused) -> Paused:
 
     A program of its own would take as long as several steps of a short run.
     """
-    known = (fixed.static, paused.state.shape)
-    if (blank := _blank.get(known)) is None:
-        if len(_blank) == MOST_BLANK:
-            _blank.pop(next(iter(_blank)))
-        blank = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), begin.eval_shape(fixed, paused))
-        _blank[known] = blank
+    # What a solver keeps may be as large as the data.
+    known = (fixed.static, paused.state.shape, *(x.shape for x in fixed.arrays))
+    with _one_at_a_time:
+        if (blank := _blank.get(known)) is None:
+            if len(_blank) == _MOST_BLANK:
+                del _blank[next(iter(_blank))]
+            blank = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), begin.eval_shape(fixed, paused))
+            _blank[known] = blank
     return blank._replace(numbers=np.concatenate([paused.numbers, blank.numbers[paused.numbers.size :]]))
 
 
 @functools.partial(Compiled, per_member=True)
-def initial(fixed: tuple[AbstractFlow, Any, Any], paused: Paused) -> PyTree:
+def initial(fixed: tuple[AbstractFlow], paused: Paused) -> PyTree:
     """The first state of the motion that starts at θ0, which is the state given."""
     return fixed[0].initial_state(paused.state)
 

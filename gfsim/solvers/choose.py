@@ -71,7 +71,7 @@ class Chooser:
         self,
         rtol: float,
         size: int = 0,
-        prospect: Callable[[], "Prospect | None"] = lambda: None,
+        prospect: Callable[[], Prospect | None] = lambda: None,
     ):
         """For a flow of `size` parameters; `prospect`, asked at a look, gives None where BDF is not to be had."""
         self._rtol, self._size = rtol, size

@@ -1,5 +1,6 @@
 """A motion between two calls, and the beginning of a single one in its first call."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import jax
@@ -8,9 +9,11 @@ import numpy as np
 import pytest
 
 import gfsim as gf
-from gfsim.simulation import run, starting
-from gfsim.simulation.motion import COLUMNS, Carried, Column, Motion, packed, unpacked
+from gfsim.simulation import choice, run, starting
+from gfsim.simulation.compiled import Fixed
+from gfsim.simulation.motion import COLUMNS, Carried, Column, Motion, Paused, packed, unpacked
 from gfsim.simulation.step_control import Tolerance
+from gfsim.solvers import BDF, Dopri5S
 
 
 class SolverState(NamedTuple):
@@ -18,6 +21,8 @@ class SolverState(NamedTuple):
     rate: jax.Array
     count: jax.Array
     judged: jax.Array
+    phase: jax.Array
+    key: jax.Array
 
 
 @pytest.mark.parametrize("members", [(), (3,)])
@@ -26,21 +31,22 @@ def test_a_motion_is_unpacked_as_it_was_packed(members):
     number = lambda: jnp.asarray(draw.normal(size=members))  # noqa: E731
     count = lambda: jnp.asarray(draw.integers(2**52, 2**53, size=members))  # noqa: E731
     vector = lambda: jnp.asarray(draw.normal(size=(*members, 2)))  # noqa: E731
+    key = jnp.broadcast_to(jax.random.key(0), members)
+    state = SolverState(Carried(vector(), number()), number(), count(), number() > 0, number().astype(complex), key)
     motion = Motion(
         number(), number(), count(), Tolerance(number(), number()), Carried(vector(), number()), number(), number(),
-        number(), SolverState(Carried(vector(), number()), number(), count(), number() > 0), count(), count(), count(),
-        count(), count(), count(), number(),
+        number(), state, count(), count(), count(), count(), count(), count(), number(),
     )  # fmt: skip
     paused = packed(motion)
     assert paused.numbers.shape == (*members, len(COLUMNS) + 4)
-    # Of the solver's state arrays stay, by themselves.
-    assert [x.shape for x in jax.tree.leaves(paused.solver_state)] == [(*members, 2)]
+    # Arrays stay by themselves, and what is no real number.
+    assert [x.shape for x in jax.tree.leaves(paused.solver_state)] == [(*members, 2), members, members]
     assert paused.solver_state.count == Column(np.dtype(int))
     again = unpacked(paused)
     assert jax.tree.structure(again) == jax.tree.structure(motion)
     for x, y in zip(jax.tree.leaves(motion), jax.tree.leaves(again), strict=True):
         assert x.dtype == y.dtype
-        np.testing.assert_array_equal(x, y)
+        assert jnp.all(x == y)
 
 
 def decay() -> gf.GradientFlow:
@@ -70,10 +76,31 @@ def test_a_single_run_begins_in_its_first_call(monkeypatch):
 
 def test_what_a_run_begins_from_is_kept_for_the_last_few_flows_and_not_written_to(monkeypatch):
     monkeypatch.setattr(starting, "_blank", {})
-    monkeypatch.setattr(starting, "MOST_BLANK", 2)
+    monkeypatch.setattr(starting, "_MOST_BLANK", 2)
     for _ in range(3):
         flow = decay()
         for size in (1.0, 2.0):
             gf.simulate(flow, np.full(2, size), 1.0)
     assert len(starting._blank) == 2
     assert all(not x.any() for blank in starting._blank.values() for x in jax.tree.leaves(blank))
+
+
+def test_what_a_run_begins_from_is_as_large_as_its_data():
+    network = gf.networks.TwoLayer(3, 30, gf.networks.Tanh(), key=jax.random.key(0))
+    for samples in (5, 7):
+        data = gf.Dataset(np.random.default_rng(0).normal(size=(samples, 3)), np.ones(samples))
+        problem = gf.Problem(network, data, gf.losses.Square())
+        # BDF keeps a row for each sample.
+        run = gf.simulate(gf.GradientFlow(problem), problem.theta, 1.0, solver=BDF())
+        assert run.outcome is gf.Outcome.reached_end
+
+
+def test_runs_in_many_threads_begin_from_few_blanks(monkeypatch):
+    monkeypatch.setattr(starting, "_blank", {})
+    monkeypatch.setattr(starting, "_MOST_BLANK", 1)
+    flows = [gf.GradientFlow(gf.Problem.from_loss(lambda x: jnp.sum(x**2), jnp.ones(size))) for size in range(1, 5)]
+    given = [(Fixed(f, choice.made(Dopri5S), ()), Paused.start(np.ones(f.problem.size))) for f in flows]
+    with ThreadPoolExecutor(4) as threads:
+        begun = list(threads.map(lambda i: starting.to_begin(*given[i % 4]), range(40)))
+    assert [motion.state.size for motion in begun] == [1, 2, 3, 4] * 10
+    assert len(starting._blank) == 1
