@@ -31,9 +31,9 @@ class AbstractFlow(eqx.Module):
     gradients_after_step: ClassVar[int] = 0
     """What `after_step` costs, in gradients."""
 
-    @abc.abstractmethod
     def initial_state(self, theta0: Theta) -> PyTree[Float[Array, "..."]]:
-        """The state that the vector `theta0` given to `simulate` stands for."""
+        """The state that the vector `theta0` given to `simulate` stands for: by default itself."""
+        return theta0
 
     @abc.abstractmethod
     def vector_field(self, clock: Time, state: PyTree) -> PyTree:

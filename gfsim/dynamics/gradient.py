@@ -52,9 +52,6 @@ class GradientFlow(AbstractFlow):
             self._degree = problem.degree
             self.scale = jax.device_put(np.asarray(scale, float))
 
-    def initial_state(self, theta0: Theta) -> Theta:
-        return theta0
-
     def vector_field(self, clock: Time, state: Theta) -> Theta:
         if self.scale is None or self._degree is None:
             return -self.problem.grad(state)

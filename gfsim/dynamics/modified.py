@@ -73,9 +73,6 @@ class ModifiedFlow(AbstractFlow):
         self.order = order if order == "quadratic" else int(order)
         self.batch_size = batch_size
 
-    def initial_state(self, theta0: Theta) -> Theta:
-        return theta0
-
     def vector_field(self, clock: Time, state: Theta) -> Theta:
         if self.order == "quadratic":
             return self._resummed(state)

@@ -38,7 +38,7 @@ from gfsim.simulation.motion import (
 from gfsim.simulation.starting import begun, error_order, is_finite, terms_of, work_of
 from gfsim.simulation.step_control import next_step
 from gfsim.solvers.base import AbstractFlowSolver
-from gfsim.types import Scalar, Theta
+from gfsim.types import Scalar
 
 # Energies below this have no digits left.
 _LEAST_ENERGY = 1e-290
@@ -193,10 +193,9 @@ def advance(
     given_times: Float[Array, " slots"] | None,
     orders: Int[Array, "3"],
     queue: Int[Array, "waves lanes"] | None = None,
-    theta0: Theta | None = None,
 ) -> tuple[Paused, Kept | None]:
     """Attempted steps of every running member, keeping states at the times given, or all accepted ones for None; none
-    without a place to keep them. A single run that has not begun begins at `theta0`.
+    without a place to keep them. A single run that has not begun begins.
 
     `orders` are `Orders`. An ensemble is stepped as a whole, or, with a `queue`, as many of its members at a time as
     the queue has lanes: those named in it, in its order, a number past the last standing for none. A lane whose member
@@ -283,16 +282,17 @@ def advance(
     # Between two steps too a motion's numbers are one array: each array that a loop carries costs about as much as an
     # operation of it.
     paused = paused._replace(numbers=jnp.asarray(paused.numbers))
-    if theta0 is not None:
+    unbegun, paused = paused.unbegun, paused._replace(unbegun=None)
+    if unbegun is not None:
         # Every motion that has begun has taken gradients.
         given, new = paused, paused.number("gradients") == 0
-        start = Paused(paused.numbers[: len(COLUMNS)], theta0, None)
+        start = Paused(paused.numbers[: len(COLUMNS)], paused.state, None)
         paused = jax.lax.cond(new, lambda: begun(fixed, start), lambda: given)
     members = paused.numbers.shape[:-1]
     if queue is None:
         rows = jnp.arange(members[0]) if ensemble else jnp.zeros((), int)
         lanes = Lanes(paused, rows, jnp.zeros(members, int), paused.number("saved").astype(int))
         lanes, kept = jax.lax.while_loop(lambda carry: jnp.any(active(carry[0])), step, (lanes, kept))
-        return lanes.paused, kept
+        return lanes.paused._replace(unbegun=unbegun), kept
 
     return in_turn(step, active, paused, kept, queue, budget)

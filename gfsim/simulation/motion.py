@@ -63,11 +63,15 @@ class Paused(NamedTuple):
 
     Its numbers are one array: a call takes some ten microseconds for every array that goes in or comes out, which in a
     short flow is more than a gradient. Counts are exact in it up to 2⁵³.
+
+    `unbegun` is () where it may have a state alone, which the first call of a single run then begins from: what that
+    call returns is `unbegun` too, so that later ones are the same program.
     """
 
     numbers: Float[Array | np.ndarray, "*members columns"]
     state: PyTree
     solver_state: PyTree
+    unbegun: tuple[()] | None = None
 
     def number(self, name: str) -> Any:
         """A column by its name."""

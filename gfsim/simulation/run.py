@@ -90,11 +90,12 @@ class Run:
         self._measures_ends = alone and save is None and not observed and few(theta0.size)
         self.measured: Ends | None = None
         self._start = Paused.start(theta0, end=t1, rtol=tolerance.rtol, atol=tolerance.atol)
-        # A single run begins in its first call, at what that is given; until then it counts as one that did nothing.
-        self._first = (None, theta0) if alone else ()
-        self.motion = (starting.to_begin if alone else starting.begin)(self._fixed, self._start)
         self._numbers = np.asarray(self._start.numbers)
-        if not alone:
+        if alone:
+            # It begins in its first call; until that has ended it counts as one that has done nothing.
+            self.motion = starting.to_begin(flow, self._fixed, self._start)
+        else:
+            self.motion = starting.begin(self._fixed, self._start)
             self._fetch_numbers()
         # Members spread over devices are stepped all together.
         self._shares = self._cut() if self.ensemble and not spread else None
@@ -118,7 +119,8 @@ class Run:
         """A number of the motion, as the host knows it; of a single run NumPy's scalar, quicker than its arrays."""
         return self._numbers.T[COLUMNS.index(name)]
 
-    def _own_numbers(self) -> np.ndarray:  # without its solver's
+    def _own_numbers(self) -> np.ndarray:
+        """Those of the motion, without its solver's."""
         return self._numbers[..., : len(COLUMNS)]
 
     def _mount(self, solver: dfx.AbstractSolver) -> None:
@@ -153,6 +155,7 @@ class Run:
         self._mark = self._own_numbers()
         self._resume(checkpoint)
         running = self._running()
+        # Counted rather than asked for `any`: of one number that is quicker.
         while np.count_nonzero(running):
             budget = chunk
             if self._times is None:
@@ -236,14 +239,11 @@ class Run:
     def _carry_on_with(self, solver: type[dfx.AbstractSolver], filled: bool = True) -> None:
         """`filled` is whether the motion holds a state yet, or is to be filled in from a checkpoint."""
         self._mount(choice.made(solver))
-        if self._first and not filled:
-            self.motion = starting.to_begin(self._fixed, self._start)
+        if self.motion.unbegun is not None and not filled:
+            self.motion = starting.to_begin(self.dynamics, self._fixed, self._start)._replace(unbegun=None)
         else:
-            given = self.motion._replace(numbers=self._own_numbers(), solver_state=None)
-            self.motion = starting.change(self._fixed, given)
+            self.motion = starting.change(self._fixed, Paused(self._own_numbers(), self.motion.state, None))
             self._fetch_numbers()
-        # What has begun needs no start.
-        self._first = ()
         if self._shares:
             kept, self._shares = self._shares.whole(self._kept), self._cut()
             self._kept = self._shares.parts(kept)
@@ -263,7 +263,7 @@ class Run:
         how = times, np.array(integrate.Orders(budget, to_spare, self._max_steps))
         before = np.array(self._number("saved")) if self._times is None else None
         if self._shares is None:
-            self.motion, self._kept[0] = integrate.advance(self._fixed, self.motion, self._kept[0], *how, *self._first)
+            self.motion, self._kept[0] = integrate.advance(self._fixed, self.motion, self._kept[0], *how)
             if self._measures_ends:
                 self._measure_ends()
         else:
@@ -384,7 +384,7 @@ class Run:
     def rows(self) -> Rows:
         """The states kept."""
         clock, energy = (self._number(name) for name in ("clock", "dissipated"))
-        start = Row(np.zeros_like(clock), starting.initial(Fixed(self.dynamics), self._start), np.zeros_like(energy))
+        start = Row(np.zeros_like(clock), starting.first_state(self.dynamics, self._start), np.zeros_like(energy))
         end = Row(clock, self.motion.state, energy)
         if self._keeps_ends_alone:
             return ends(start, end)

@@ -42,14 +42,12 @@ def terms_of(flow: AbstractFlow) -> dfx.ODETerm:
 
 
 def begun(fixed: tuple[AbstractFlow, dfx.AbstractSolver, tuple[AbstractEvent, ...]], paused: Paused) -> Paused:
-    """The motion that starts at θ0, which is the state given; the numbers given are its end and tolerance.
+    """The motion that starts at the state given; the numbers given are its end and tolerance.
 
     An event that holds at the start ends it there; UNDEFINED where Φ or the velocity is not finite.
     """
     flow, solver, events = fixed
-    # A copy even of what the flow passes on: a motion's buffers are reused in place.
-    state = jax.tree.map(jnp.copy, flow.initial_state(paused.state))
-    motion, terms = unpacked(paused._replace(state=state)), terms_of(flow)
+    motion, terms, state = unpacked(paused), terms_of(flow), paused.state
     slope = terms.vf(motion.clock, motion.y, None)
     potential = flow.potential(state)
     field = lambda dt, y: flow.vector_field(motion.clock + dt, y)  # noqa: E731
@@ -69,11 +67,16 @@ def begun(fixed: tuple[AbstractFlow, dfx.AbstractSolver, tuple[AbstractEvent, ..
     return packed(mount(flow, solver, motion))
 
 
-begin = Compiled(begun, per_member=True)
+@functools.partial(Compiled, per_member=True)
+def begin(fixed: tuple[AbstractFlow, dfx.AbstractSolver, tuple[AbstractEvent, ...]], paused: Paused) -> Paused:
+    """The motion that starts at θ0, which is the state given; the numbers given are its end and tolerance."""
+    # A copy even of what the flow passes on: a motion's buffers are reused in place.
+    state = jax.tree.map(jnp.copy, fixed[0].initial_state(paused.state))
+    return begun(fixed, paused._replace(state=state))
 
 
-def to_begin(fixed: Fixed, paused: Paused) -> Paused:
-    """A single run that the first call of `advance` begins: as `begin` returns it, all zero but the numbers given.
+def to_begin(flow: AbstractFlow, fixed: Fixed, paused: Paused) -> Paused:
+    """A single run that its first call begins: as `begin` returns it, but for its numbers and the solver's zero.
 
     A program of its own would take as long as several steps of a short run.
     """
@@ -85,12 +88,18 @@ def to_begin(fixed: Fixed, paused: Paused) -> Paused:
                 del _blank[next(iter(_blank))]
             blank = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), begin.eval_shape(fixed, paused))
             _blank[known] = blank
-    return blank._replace(numbers=np.concatenate([paused.numbers, blank.numbers[paused.numbers.size :]]))
+    numbers = np.concatenate([paused.numbers, blank.numbers[paused.numbers.size :]])
+    return Paused(numbers, first_state(flow, paused), blank.solver_state, ())
+
+
+def first_state(flow: AbstractFlow, paused: Paused) -> PyTree:
+    """The first state of the motion that starts at θ0, which is the state given."""
+    is_theta = type(flow).initial_state is AbstractFlow.initial_state
+    return paused.state if is_theta else _initial(Fixed(flow), paused)
 
 
 @functools.partial(Compiled, per_member=True)
-def initial(fixed: tuple[AbstractFlow], paused: Paused) -> PyTree:
-    """The first state of the motion that starts at θ0, which is the state given."""
+def _initial(fixed: tuple[AbstractFlow], paused: Paused) -> PyTree:
     return fixed[0].initial_state(paused.state)
 
 

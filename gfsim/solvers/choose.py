@@ -16,7 +16,7 @@ from gfsim.solvers.tableau import real_stability_limit
 
 # From this rtol on order 8 needs fewer gradients than order 5 for the same error, on smooth flows that are not stiff.
 TIGHT = 1e-10
-# Parameters up to which it may hold 21 vectors of their size, where order 5 holds 14.
+# Parameters up to which it may hold 20 vectors of their size, where order 5 holds 13.
 SPARING = 100_000
 FIRST_LOOK = 16
 # In a run's last so many steps no change is begun: a trial has to be repaid.

@@ -30,9 +30,9 @@ def widths(monkeypatch) -> list[int]:
     seen = []
     advance = integrate.advance
 
-    def watched(fixed, motion, kept, times, orders, queue=None, theta0=None):
+    def watched(fixed, motion, kept, times, orders, queue=None):
         seen.append(1 if queue is None else queue.shape[1])
-        return advance(fixed, motion, kept, times, orders, queue, theta0)
+        return advance(fixed, motion, kept, times, orders, queue)
 
     monkeypatch.setattr(integrate, "advance", watched)
     return seen

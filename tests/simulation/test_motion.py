@@ -77,12 +77,25 @@ def test_a_single_run_begins_in_its_first_call(monkeypatch):
 def test_what_a_run_begins_from_is_kept_for_the_last_few_flows_and_not_written_to(monkeypatch):
     monkeypatch.setattr(starting, "_blank", {})
     monkeypatch.setattr(starting, "_MOST_BLANK", 2)
+    size = 1000
     for _ in range(3):
-        flow = decay()
-        for size in (1.0, 2.0):
-            gf.simulate(flow, np.full(2, size), 1.0)
+        flow = gf.GradientFlow(gf.Problem.from_loss(lambda x: 0.5 * jnp.sum(x**2), jnp.ones(size)))
+        for start in (1.0, 2.0):
+            theta0 = np.full(size, start)
+            gf.simulate(flow, theta0, 1.0)
+            assert np.all(theta0 == start)
     assert len(starting._blank) == 2
     assert all(not x.any() for blank in starting._blank.values() for x in jax.tree.leaves(blank))
+
+
+def test_the_state_that_a_single_run_begins_from_is_its_flows():
+    network = gf.networks.TwoLayer(2, 3, gf.networks.ReLUPower(2), key=jax.random.key(0))
+    problem = gf.Problem(network, gf.data.xor(), gf.losses.Exponential())
+    for flow in (gf.GradientFlow(problem), gf.MarginFlow(problem)):
+        fixed, start = Fixed(flow, choice.made(Dopri5S), ()), Paused.start(np.asarray(problem.theta))
+        state = starting.to_begin(flow, fixed, start).state
+        for x, y in zip(*map(jax.tree.leaves, (state, flow.initial_state(problem.theta))), strict=True):
+            np.testing.assert_allclose(x, y, rtol=1e-15)
 
 
 def test_what_a_run_begins_from_is_as_large_as_its_data():
@@ -99,7 +112,7 @@ def test_runs_in_many_threads_begin_from_few_blanks(monkeypatch):
     monkeypatch.setattr(starting, "_blank", {})
     monkeypatch.setattr(starting, "_MOST_BLANK", 1)
     flows = [gf.GradientFlow(gf.Problem.from_loss(lambda x: jnp.sum(x**2), jnp.ones(size))) for size in range(1, 5)]
-    given = [(Fixed(f, choice.made(Dopri5S), ()), Paused.start(np.ones(f.problem.size))) for f in flows]
+    given = [(f, Fixed(f, choice.made(Dopri5S), ()), Paused.start(np.ones(f.problem.size))) for f in flows]
     with ThreadPoolExecutor(4) as threads:
         begun = list(threads.map(lambda i: starting.to_begin(*given[i % 4]), range(40)))
     assert [motion.state.size for motion in begun] == [1, 2, 3, 4] * 10
