@@ -83,13 +83,13 @@ class Run:
         self._mount(solver)
         self._seen: tuple[np.ndarray, Any] | None = None
         self._looking_products = 0
-        # What is wanted of the two ends of a run that keeps no more is computed behind each call, which the host waits
-        # for anyway.
-        spread = placement(theta0) is not None
-        alone = not self.ensemble and not spread
+        # Two ends that are all a run keeps are measured behind each call, which the host waits for anyway.
+        alone = not self.ensemble and placement(theta0) is None
         self._measures_ends = alone and save is None and not observed and few(theta0.size)
         self.measured: Ends | None = None
-        self._start = Paused.start(theta0, end=t1, rtol=tolerance.rtol, atol=tolerance.atol)
+        # The first call takes over the memory of an array of JAX, though another may still need it.
+        start = on_host(theta0) if alone else theta0
+        self._start = Paused.start(start, end=t1, rtol=tolerance.rtol, atol=tolerance.atol)
         self._numbers = np.asarray(self._start.numbers)
         if alone:
             # It begins in its first call; until that has ended it counts as one that has done nothing.
@@ -98,7 +98,7 @@ class Run:
             self.motion = starting.begin(self._fixed, self._start)
             self._fetch_numbers()
         # Members spread over devices are stepped all together.
-        self._shares = self._cut() if self.ensemble and not spread else None
+        self._shares = self._cut() if self.ensemble and placement(theta0) is None else None
         self._begin_keeping(theta0.shape[:-1])
 
     def _cut(self) -> Shares:
