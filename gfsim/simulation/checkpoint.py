@@ -208,7 +208,9 @@ class Checkpoint:
             return None
         content = self._path.read_bytes()
         if not content.startswith(_MAGIC):
-            raise ValueError(f"checkpoint must be a file written by gfsim, was {self._path}: choose another path")
+            raise ValueError(
+                f"checkpoint must be a file written by gfsim, was {self._path}: move it or choose another path"
+            )
         head, _, payload = content[len(_MAGIC) :].partition(b"\n")
         try:
             header = json.loads(head)

@@ -97,7 +97,8 @@ def prepared(solver: dfx.AbstractSolver, flow: AbstractFlow, tolerance: Toleranc
     """A user's solver as the loop needs it: ours look at the state alone, implicit ones get the tolerances."""
     if isinstance(solver, Explicit):
         return solver
-    if isinstance(solver, dfx.AbstractERK):
+    # One that steps in a way of its own is left to it.
+    if isinstance(solver, dfx.AbstractERK) and type(solver).step is dfx.AbstractERK.step:
         return _explicit(solver)
     if isinstance(solver, RKC):
         return dataclasses.replace(solver, stiff=starting.flow_state)

@@ -19,8 +19,9 @@ from gfsim.simulation.motion import AT_END, RUNNING, UNDEFINED, Carried, Motion,
 from gfsim.simulation.step_control import first_step
 from gfsim.solvers.base import AbstractFlowSolver
 
-# Tracing a flow takes longer than a short run of it. A call does not write to arrays of the host.
-_blank: dict[Any, Paused] = {}
+# Tracing a flow takes longer than a short run of it. A call does not write to arrays of the host. None stands for a
+# solver that keeps what the host has no zero of, a key of random numbers.
+_blank: dict[Any, Paused | None] = {}
 _MOST_BLANK = 64
 _one_at_a_time = threading.Lock()
 
@@ -82,14 +83,25 @@ def to_begin(flow: AbstractFlow, fixed: Fixed, paused: Paused) -> Paused:
     """
     # What a solver keeps may be as large as the data.
     known = (fixed.static, paused.state.shape, *(x.shape for x in fixed.arrays))
-    with _one_at_a_time:
-        if (blank := _blank.get(known)) is None:
-            if len(_blank) == _MOST_BLANK:
+    try:
+        blank = _blank[known]
+    except KeyError:
+        # Not by one thread at a time: a loss may be traced that solves a flow of its own.
+        blank = _zeros(begin.eval_shape(fixed, paused))
+        with _one_at_a_time:
+            while len(_blank) >= _MOST_BLANK:
                 del _blank[next(iter(_blank))]
-            blank = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), begin.eval_shape(fixed, paused))
             _blank[known] = blank
+    if blank is None:
+        return begin(fixed, paused)
     numbers = np.concatenate([paused.numbers, blank.numbers[paused.numbers.size :]])
     return Paused(numbers, first_state(flow, paused), blank.solver_state, ())
+
+
+def _zeros(like: Paused) -> Paused | None:
+    if any(jnp.issubdtype(x.dtype, jax.dtypes.extended) for x in jax.tree.leaves(like)):
+        return None
+    return jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), like)
 
 
 def first_state(flow: AbstractFlow, paused: Paused) -> PyTree:

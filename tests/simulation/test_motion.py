@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
+import diffrax as dfx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -117,3 +118,33 @@ def test_runs_in_many_threads_begin_from_few_blanks(monkeypatch):
         begun = list(threads.map(lambda i: starting.to_begin(*given[i % 4]), range(40)))
     assert [motion.state.size for motion in begun] == [1, 2, 3, 4] * 10
     assert len(starting._blank) == 1
+
+
+class Keyed(dfx.Heun):
+    """A solver that draws numbers, such as one of random stages would."""
+
+    def init(self, terms, t0, t1, y0, args):
+        return jax.random.key(0)
+
+    def step(self, terms, t0, t1, y0, args, solver_state, made_jump):
+        y1, error, dense, _, result = super().step(terms, t0, t1, y0, args, None, made_jump)
+        return y1, error, dense, jax.random.split(solver_state)[0], result
+
+
+def test_a_solver_may_step_in_a_way_of_its_own_and_keep_a_key():
+    theta0 = np.array([1.0, -2.0])
+    for start in (theta0, theta0[None]):
+        run = gf.simulate(decay(), start, 1.0, solver=Keyed(), rtol=1e-6)
+        np.testing.assert_allclose(run.theta[..., -1, :], start * np.exp(-1), rtol=1e-4)
+        # Only those of diffrax's own step are known.
+        assert run.stats["gradients"] is None
+
+
+def test_a_loss_may_solve_a_flow_of_its_own():
+    def loss(x):
+        with jax.ensure_compile_time_eval():
+            target = np.asarray(gf.simulate(decay(), np.ones(2), 1.0).theta[-1])
+        return 0.5 * jnp.sum((x - target) ** 2)
+
+    run = gf.simulate(gf.GradientFlow(gf.Problem.from_loss(loss, jnp.ones(2))), np.zeros(2), 1.0)
+    np.testing.assert_allclose(run.theta[-1], np.exp(-1) * (1 - np.exp(-1)), rtol=1e-6)
